@@ -1,0 +1,264 @@
+/**
+ * Did the transaction of the call commit? `'unknown'` where nobody can tell: the connection broke while
+ * COMMIT was on its way, or the method ran without a transaction and may have had effects.
+ */
+export type Committed = boolean | 'unknown';
+
+/** The three answers that a caller needs before it decides what to do next. */
+export interface CallOutcome {
+  /** Whether any line of the method (or callback) was executed. */
+  readonly methodRan: boolean;
+  readonly committed: Committed;
+  /** Whether the same call may simply be made again. `false` also where a retry could double the work. */
+  readonly retryable: boolean;
+}
+
+const BEFORE_THE_METHOD = { methodRan: false, committed: false } as const;
+
+/**
+ * What every error of this library extends.
+ *
+ * Match on {@link code} rather than on `instanceof` where two copies of the package may be installed.
+ * An error that the locked method throws itself is never wrapped: callers get the same object.
+ */
+export abstract class DistributedLockError extends Error implements CallOutcome {
+  /** Stable, for machines: `LOCK_WAIT_TIMEOUT`, `LOCK_LOST`, … */
+  abstract readonly code: string;
+  readonly methodRan: boolean;
+  readonly committed: Committed;
+  readonly retryable: boolean;
+
+  constructor(
+    message: string,
+    /** The key as the caller wrote it, without the namespace; several are joined with `, `. `null` before a key is known. */
+    readonly key: string | null,
+    outcome: CallOutcome,
+    options?: ErrorOptions,
+  ) {
+    super(message, options);
+    this.methodRan = outcome.methodRan;
+    this.committed = outcome.committed;
+    this.retryable = outcome.retryable;
+  }
+
+  override get name(): string {
+    return this.constructor.name;
+  }
+}
+
+/** An option, a decorator or the server's set-up is wrong. Nothing ran; a retry cannot help. */
+export class LockConfigurationError extends DistributedLockError {
+  readonly code = 'LOCK_CONFIGURATION';
+
+  constructor(message: string, options?: ErrorOptions & { key?: string }) {
+    super(message, options?.key ?? null, { ...BEFORE_THE_METHOD, retryable: false }, options);
+  }
+}
+
+/** The key of this call cannot be formed, or is not a usable key. The method did not run. */
+export class LockKeyError extends DistributedLockError {
+  readonly code = 'LOCK_KEY';
+
+  constructor(message: string, options?: ErrorOptions) {
+    super(message, null, { ...BEFORE_THE_METHOD, retryable: false }, options);
+  }
+}
+
+/**
+ * Another owner kept the lock for the whole wait time.
+ *
+ * The method did not run and no transaction was opened. Safe to retry.
+ */
+export class LockWaitTimeoutError extends DistributedLockError {
+  readonly code = 'LOCK_WAIT_TIMEOUT';
+
+  constructor(
+    key: string,
+    /** How long the call was prepared to wait, in milliseconds. */
+    readonly waitTimeMs: number,
+  ) {
+    super(`Lock "${key}" was still held by another owner after ${waitTimeMs} ms.`, key, {
+      ...BEFORE_THE_METHOD,
+      retryable: true,
+    });
+  }
+}
+
+/**
+ * The store could not answer: not reachable, loading, read-only, out of memory, or too slow.
+ *
+ * "Broken" is never reported as "busy". The method did not run, unless the error comes from
+ * `hold.renew()` or `hold.release()`. What was asked of the store is undone or ends with the lease.
+ */
+export class LockStoreUnavailableError extends DistributedLockError {
+  readonly code = 'LOCK_STORE_UNAVAILABLE';
+
+  constructor(
+    /** Name of the store: `redis`, `memory`, … */
+    readonly store: string,
+    key: string | null,
+    detail: string,
+    options?: ErrorOptions,
+  ) {
+    const subject = key === null ? 'Lock store' : `Lock "${key}": store`;
+    super(`${subject} "${store}" is unavailable: ${detail}`, key, { ...BEFORE_THE_METHOD, retryable: true }, options);
+  }
+}
+
+/** The module is shutting down: waiting calls are turned away. The method did not run; retry on another instance. */
+export class LockClosedError extends DistributedLockError {
+  readonly code = 'LOCK_CLOSED';
+
+  constructor(key: string | null) {
+    const subject = key === null ? 'The lock' : `Lock "${key}"`;
+    super(`${subject} is not handed out any more: the application is shutting down.`, key, {
+      ...BEFORE_THE_METHOD,
+      retryable: true,
+    });
+  }
+}
+
+/**
+ * Why a hold ended without a release.
+ *
+ * - `expired`: the local deadline passed without a confirmed renewal
+ * - `taken-over`: the store says that the key is gone or belongs to another owner
+ * - `session-ended`: the session that carried the lock ended
+ * - `closed`: the application shut down and its grace time was over
+ */
+export type LossReason = 'expired' | 'taken-over' | 'session-ended' | 'closed';
+
+const LOSS: Record<LossReason, string> = {
+  expired: 'its lease ran out before it could be renewed',
+  'taken-over': 'the store no longer honours it',
+  'session-ended': 'the session that held it ended',
+  closed: 'the application shut down before the holder had finished',
+};
+
+/**
+ * The hold ended while the method was running; another owner may have entered since.
+ *
+ * With a transaction: rolled back (`committed: false`), safe to retry. Without one the method's
+ * effects may stand (`committed: 'unknown'`), so it is not marked retryable.
+ */
+export class LockLostError extends DistributedLockError {
+  readonly code = 'LOCK_LOST';
+
+  constructor(
+    key: string,
+    readonly reason: LossReason,
+    outcome: Partial<CallOutcome> = {},
+  ) {
+    super(`Lock "${key}" was lost: ${LOSS[reason]}. The data it protects may have been changed by another owner.`, key, {
+      methodRan: true,
+      committed: 'unknown',
+      retryable: false,
+      ...outcome,
+    });
+  }
+}
+
+/** A hold was used after it had been released. */
+export class LockNotHeldError extends DistributedLockError {
+  readonly code = 'LOCK_NOT_HELD';
+
+  constructor(key: string) {
+    super(`Lock "${key}" is not held any more: it was released.`, key, {
+      methodRan: true,
+      committed: 'unknown',
+      retryable: false,
+    });
+  }
+}
+
+/**
+ * A lock was asked for inside an open transaction: it would be freed before that transaction commits
+ * and so protect nothing. Nothing was locked; the method did not run.
+ */
+export class LockInsideTransactionError extends DistributedLockError {
+  readonly code = 'LOCK_INSIDE_TRANSACTION';
+
+  constructor(
+    key: string,
+    /** `Class.method` or label of the locked call. */
+    readonly requestedBy: string,
+    /** Where the transaction was opened, such as `Bar.checkout (bar.ts:41:7)`; `null` where no stack was recorded. */
+    readonly openedAt: string | null,
+  ) {
+    super(
+      `Lock "${key}" was requested in ${requestedBy} inside a transaction opened at ${openedAt ?? 'an unknown place'}. ` +
+        'It would be released before that transaction commits and protect nothing. ' +
+        'Lock first: put @DistributedLock on the method that opens the transaction, or open no transaction there ' +
+        '(the lock opens one by itself); to hold several keys, return them all from one `key`.',
+      key,
+      { ...BEFORE_THE_METHOD, retryable: false },
+    );
+  }
+}
+
+/**
+ * The database answered COMMIT with ROLLBACK: a statement had failed before and its error was swallowed by
+ * the method. Nothing was written.
+ */
+export class TransactionRolledBackError extends DistributedLockError {
+  readonly code = 'TRANSACTION_ROLLED_BACK';
+
+  constructor(key: string, options?: ErrorOptions) {
+    super(
+      `Lock "${key}": the database rolled the transaction back at COMMIT, because an earlier statement in it had failed ` +
+        'and the error was swallowed. Nothing was written.',
+      key,
+      { methodRan: true, committed: false, retryable: false },
+      options,
+    );
+  }
+}
+
+/**
+ * The connection broke while COMMIT was on its way. The transaction may or may not be in the database.
+ *
+ * The lock is not released but left to its lease, so that a commit that is still on its way is not overtaken.
+ */
+export class CommitOutcomeUnknownError extends DistributedLockError {
+  readonly code = 'COMMIT_OUTCOME_UNKNOWN';
+
+  constructor(key: string, options?: ErrorOptions) {
+    super(
+      `Lock "${key}": the connection was lost during COMMIT; whether the transaction was committed is unknown. ` +
+        'Check the data before you repeat the call.',
+      key,
+      { methodRan: true, committed: 'unknown', retryable: false },
+      options,
+    );
+  }
+}
+
+/** The transaction is committed, but a subscriber that ran after the commit threw; its error is the `cause`. */
+export class PostCommitHookError extends DistributedLockError {
+  readonly code = 'POST_COMMIT_HOOK';
+
+  constructor(key: string, options?: ErrorOptions) {
+    super(`Lock "${key}": the transaction is committed, but a subscriber failed after the commit.`, key, {
+      methodRan: true,
+      committed: true,
+      retryable: false,
+    }, options);
+  }
+}
+
+/**
+ * Work that was started inside a locked transaction and not awaited tried to use the database after the
+ * transaction had ended. The statement was not sent.
+ */
+export class TransactionContextEndedError extends DistributedLockError {
+  readonly code = 'TRANSACTION_CONTEXT_ENDED';
+
+  constructor(key: string | null) {
+    super(
+      'A statement was issued by work that outlived its locked transaction. It was not sent. ' +
+        'Await all database work inside the locked method.',
+      key,
+      { methodRan: true, committed: 'unknown', retryable: false },
+    );
+  }
+}

@@ -1,0 +1,47 @@
+import type { LossReason } from './distributed-lock.errors.js';
+
+interface OfKey {
+  /** The key as the caller wrote it, without the namespace. */
+  readonly key: string;
+}
+
+interface OfHold extends OfKey {
+  readonly owner: string;
+  readonly fencingToken: bigint | null;
+}
+
+/** What happened to a lock, in the order a caller lives through it. Times are milliseconds. */
+export type LockEvent =
+  | ({ readonly type: 'attempted'; readonly waitTimeMs: number } & OfKey)
+  | ({ readonly type: 'acquired'; readonly waitedMs: number } & OfHold)
+  | ({ readonly type: 'timed-out'; readonly waitedMs: number } & OfKey)
+  /** The store could not answer, the caller aborted, or the module closed. */
+  | ({ readonly type: 'failed'; readonly waitedMs: number; readonly error: unknown } & OfKey)
+  | ({ readonly type: 'lost'; readonly heldMs: number; readonly reason: LossReason } & OfHold)
+  | ({ readonly type: 'released'; readonly heldMs: number; readonly result: 'released' | 'not-held' } & OfHold)
+  /** The store could not be told; the lock ends with its lease. The caller's result is not affected. */
+  | ({ readonly type: 'release-failed'; readonly heldMs: number; readonly error: unknown } & OfHold);
+
+export type LockListener = (event: LockEvent) => void;
+
+/** Tells listeners what happens. A listener that throws never changes the answer of a locked call. */
+export class LockEvents {
+  readonly #listeners = new Set<LockListener>();
+
+  /** @returns a function that removes the listener again. */
+  on(listener: LockListener): () => void {
+    this.#listeners.add(listener);
+    return () => this.#listeners.delete(listener);
+  }
+
+  emit(event: LockEvent): void {
+    for (const listener of this.#listeners) {
+      try {
+        listener(event);
+      } catch (error) {
+        // Reported out of band: an observer's defect must not become the caller's error.
+        process.emitWarning(error instanceof Error ? error : String(error), 'DistributedLockListenerWarning');
+      }
+    }
+  }
+}

@@ -1,0 +1,118 @@
+import { type Duration, durationMs, show } from './distributed-lock.duration.js';
+import { LockConfigurationError } from './distributed-lock.errors.js';
+import type { LockKey } from './key/lock-key.js';
+import type { LockStore } from './store/lock-store.js';
+import type { TransactionOptions, TransactionRunner } from './transaction/transaction-runner.js';
+
+/** Shortest lease: below it, renewals would flood the store and ordinary pauses would lose the lock. */
+export const MIN_LEASE_TIME_MS = 100;
+
+/** What an `onTimeout` function is told. */
+export interface TimeoutContext {
+  readonly keys: readonly LockKey[];
+  /** `Class.method`. */
+  readonly method: string;
+  readonly args: readonly unknown[];
+  readonly waitTimeMs: number;
+}
+
+/**
+ * What a call does when it did not get the lock in time.
+ *
+ * - `'throw'`: rejects with `LockWaitTimeoutError`
+ * - `'skip'`: resolves with `undefined`; the method does not run
+ * - a function: its value (or promise) is the result; the method does not run
+ */
+export type OnTimeout = 'throw' | 'skip' | ((context: TimeoutContext) => unknown);
+
+/** How a lock is taken and held. Every option falls back to the module's. */
+export interface LockTimes {
+  /** How long a call queues before it gives up. `0` tries once. Default `'10s'`. */
+  readonly waitTime?: Duration;
+  /** How long a grant outlives its last renewal, at least 100 ms. Default `'30s'`. */
+  readonly leaseTime?: Duration;
+  /** Renew while held. `false` makes the lease a hard limit: the hold is lost when it is over. Default `true`. */
+  readonly renew?: boolean;
+}
+
+/** Options of `withLock`, `withTransaction`, `acquire` and `tryAcquire`. */
+export interface LockOptions extends LockTimes {
+  /** Ends the wait; the call rejects with the signal's reason. Has no effect once the lock is held. */
+  readonly signal?: AbortSignal;
+}
+
+/** Options of one locked method. */
+export interface LockMethodOptions extends LockTimes {
+  /**
+   * Run the method in a transaction that commits before the lock is released.
+   * Default: `true` when the module has `transactions`, else `false`.
+   */
+  readonly transaction?: boolean | TransactionOptions;
+  /** Default `'throw'`. */
+  readonly onTimeout?: OnTimeout;
+}
+
+/** Options of `DistributedLockModule.forRoot`. */
+export interface DistributedLockModuleOptions extends LockTimes {
+  /** Where lock state lives, such as `redisStore({ connection })` or `memoryStore()`. */
+  readonly store: LockStore;
+  /** Prefix of every key in the store: letters, digits, `.`, `_`, `-`. Default `'lock'`. */
+  readonly namespace?: string;
+  /** How methods are run in a transaction, such as `typeormTransactions()`. Default: no transactions. */
+  readonly transactions?: TransactionRunner;
+  /**
+   * What to do when the store cannot be reached at boot: `true` refuses to start, within 5 s; `false` starts, and calls
+   * reject with `LockStoreUnavailableError` until it is there. Default `true`.
+   */
+  readonly connectOnBoot?: boolean;
+  /** How long `app.close()` lets running methods finish before their holds are given up. Default `'5s'`. */
+  readonly shutdownGrace?: Duration;
+}
+
+/** The times of one call, checked, in milliseconds. */
+export interface ResolvedTimes {
+  readonly waitTimeMs: number;
+  readonly leaseTimeMs: number;
+  readonly renew: boolean;
+}
+
+const DEFAULT_TIMES: ResolvedTimes = { waitTimeMs: 10_000, leaseTimeMs: 30_000, renew: true };
+
+/**
+ * @param where prefix of the option in messages: `''` for the module, `'QuoteService.submit: '` for a method.
+ * @throws {LockConfigurationError} naming the option, the value and what is allowed.
+ */
+export function resolveTimes(given: LockTimes, defaults: ResolvedTimes = DEFAULT_TIMES, where = ''): ResolvedTimes {
+  return {
+    waitTimeMs: given.waitTime === undefined ? defaults.waitTimeMs : durationMs(`${where}waitTime`, given.waitTime, 0),
+    leaseTimeMs:
+      given.leaseTime === undefined
+        ? defaults.leaseTimeMs
+        : durationMs(`${where}leaseTime`, given.leaseTime, MIN_LEASE_TIME_MS),
+    renew: booleanOption(`${where}renew`, given.renew, defaults.renew),
+  };
+}
+
+export function booleanOption(option: string, value: unknown, fallback: boolean): boolean {
+  if (value === undefined) return fallback;
+  if (typeof value === 'boolean') return value;
+  throw new LockConfigurationError(`Option "${option}" is ${show(value)}; allowed: true, false.`);
+}
+
+/** @throws {LockConfigurationError} for a name that is not among `known`: a misspelt option is never ignored. */
+export function refuseUnknownOptions(where: string, given: object, known: readonly string[]): void {
+  for (const name of Object.keys(given)) {
+    if (known.includes(name)) continue;
+    throw new LockConfigurationError(
+      `Option "${where}${name}" is not known (given: ${show((given as Record<string, unknown>)[name])}); allowed: ${known.join(', ')}.`,
+    );
+  }
+}
+
+/** @throws {LockConfigurationError} unless the namespace is safe in keys, channels and paths of every store. */
+export function checkNamespace(value: unknown): string {
+  if (typeof value === 'string' && /^[A-Za-z0-9._-]{1,64}$/.test(value)) return value;
+  throw new LockConfigurationError(
+    `Option "namespace" is ${show(value)}; allowed: 1 to 64 of the characters A-Z a-z 0-9 . _ -`,
+  );
+}

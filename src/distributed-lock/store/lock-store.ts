@@ -1,0 +1,104 @@
+import type { LossReason } from '../distributed-lock.errors.js';
+import type { LockKey } from '../key/lock-key.js';
+
+/** Documented differences between stores. Tested, and a request that a store cannot keep fails at boot. */
+export interface StoreTraits {
+  /** Name in errors, logs and metrics, such as `redis`. */
+  readonly name: string;
+  /** `lease`: a grant ends unless it is renewed. `session`: a grant lives as long as the connection that carries it. */
+  readonly ownership: 'lease' | 'session';
+  /** Fencing tokens that grow per key, over all keys of the store, or none. */
+  readonly fencing: 'none' | 'per-key' | 'store-wide';
+  /** Order in which waiters are served: over all processes, within each process, or none. */
+  readonly fair: 'fifo' | 'process' | 'none';
+  /** How waiters learn of a release. A pushing store still looks by itself from time to time. */
+  readonly wakes: 'push' | 'poll';
+  /** Who sees the locks: this process, or everybody who reaches the server. */
+  readonly reach: 'process' | 'server';
+}
+
+/** One attempt to get a key. */
+export interface AcquireRequest {
+  readonly key: LockKey;
+  readonly leaseTimeMs: number;
+  /** How long to queue; `0` tries once. */
+  readonly waitTimeMs: number;
+  /** Ends the wait; the attempt rejects with the signal's reason. */
+  readonly signal?: AbortSignal;
+}
+
+/** The store's word that an owner has the key. Made by the store, handed back to it on renewal and release. */
+export interface LockGrant {
+  readonly key: LockKey;
+  /** Id of this acquisition; never reused. */
+  readonly owner: string;
+  readonly fencingToken: bigint | null;
+  /**
+   * Until when the grant counts, on the scale of `distributed-lock.clock.ts`, in milliseconds: the time at which the last
+   * confirmed command was *sent*, plus the lease, less an allowance for clock drift. Moves with each renewal.
+   */
+  readonly validUntil: number;
+  /** Called once if the store learns that the grant is gone. Not called for the deadline, which the holder watches itself. */
+  onLost: ((reason: LossReason) => void) | null;
+}
+
+export interface Renewal {
+  readonly grant: LockGrant;
+  readonly leaseTimeMs: number;
+}
+
+export type ReleaseResult = 'released' | 'not-held';
+
+/**
+ * Where lock state lives. One implementation per backend.
+ *
+ * Every store passes `test/contract/lock-store.contract.ts`. A promise made here and not tested there is not a promise.
+ */
+export interface LockStore {
+  readonly traits: StoreTraits;
+
+  /**
+   * Prepares the store for one module: connects, checks the server's set-up.
+   *
+   * @param namespace prefix of every key, already checked.
+   * @throws {LockStoreUnavailableError} if the backend cannot be reached in `timeoutMs`; the store goes on trying.
+   * @throws {LockConfigurationError} if the server's set-up cannot carry locks.
+   */
+  open(namespace: string, timeoutMs: number): Promise<void>;
+
+  /**
+   * Waits for the key as the backend does it best.
+   *
+   * Never grants a key twice at a time, not even to callers of the same process.
+   *
+   * @returns the grant, or `null` if another owner kept the key for `waitTimeMs`.
+   * @throws the signal's reason if it aborts first.
+   * @throws {LockStoreUnavailableError} if the backend could not answer in `waitTimeMs`. Nothing is left held past the lease.
+   * @throws {LockClosedError} once `close` was called.
+   */
+  acquire(request: AcquireRequest): Promise<LockGrant | null>;
+
+  /**
+   * Extends leases to at least `leaseTimeMs` from now; never shortens one.
+   *
+   * @returns per grant, whether the store still honours it; a grant that is gone is never re-created.
+   * @throws {LockStoreUnavailableError} if the backend cannot answer; then nothing is known.
+   */
+  renew(renewals: readonly Renewal[]): Promise<readonly boolean[]>;
+
+  /**
+   * Gives the key to the next waiter. A grant that is not held changes nothing.
+   *
+   * @throws {LockStoreUnavailableError} if the backend cannot be told now; the store goes on telling it until the lease is over.
+   */
+  release(grant: LockGrant): Promise<ReleaseResult>;
+
+  /**
+   * Forgets the grant without telling the backend: the key stays closed until its lease is over.
+   * For a commit whose outcome is unknown.
+   */
+  abandon(grant: LockGrant): void;
+
+  /** Ends every wait with {@link LockClosedError}, gives up grants, closes connections that the store opened itself. */
+  close(): Promise<void>;
+}

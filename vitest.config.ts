@@ -1,0 +1,52 @@
+import { fileURLToPath } from 'node:url';
+import swc from 'unplugin-swc';
+import { defineConfig } from 'vitest/config';
+
+const src = (path: string) => fileURLToPath(new URL(`./src/distributed-lock/${path}`, import.meta.url));
+
+/** The public doors resolve to the sources, so that tests import what a user imports. */
+const alias = [
+  { find: /^nestjs-distributed-lock$/, replacement: src('index.ts') },
+  { find: /^nestjs-distributed-lock\/redis$/, replacement: src('store/redis/index.ts') },
+  { find: /^nestjs-distributed-lock\/typeorm$/, replacement: src('transaction/typeorm/index.ts') },
+  { find: /^nestjs-distributed-lock\/testing$/, replacement: src('testing/index.ts') },
+];
+
+const plugins = [
+  // Nest needs decorator metadata, which esbuild does not emit.
+  swc.vite({
+    module: { type: 'es6' },
+    jsc: {
+      target: 'es2022',
+      parser: { syntax: 'typescript', decorators: true },
+      transform: { legacyDecorator: true, decoratorMetadata: true },
+    },
+  }),
+];
+
+export default defineConfig({
+  test: {
+    projects: [
+      {
+        plugins,
+        resolve: { alias },
+        test: {
+          name: 'unit',
+          include: ['src/**/*.spec.ts', 'test/**/*.spec.ts'],
+          testTimeout: 20_000,
+        },
+      },
+      {
+        plugins,
+        resolve: { alias },
+        test: {
+          name: 'services',
+          include: ['test/**/*.e2e-spec.ts'],
+          globalSetup: ['test/support/global-setup.ts'],
+          testTimeout: 60_000,
+          hookTimeout: 120_000,
+        },
+      },
+    ],
+  },
+});
