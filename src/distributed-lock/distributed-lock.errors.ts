@@ -97,11 +97,16 @@ export class LockStoreUnavailableError extends DistributedLockError {
     /** Name of the store: `redis`, `memory`, … */
     readonly store: string,
     key: string | null,
-    detail: string,
+    readonly detail: string,
     options?: ErrorOptions,
   ) {
     const subject = key === null ? 'Lock store' : `Lock "${key}": store`;
-    super(`${subject} "${store}" is unavailable: ${detail}`, key, { ...BEFORE_THE_METHOD, retryable: true }, options);
+    super(
+      `${subject} "${store}" is unavailable: ${detail}`,
+      key,
+      { ...BEFORE_THE_METHOD, retryable: true },
+      options,
+    );
   }
 }
 
@@ -149,12 +154,16 @@ export class LockLostError extends DistributedLockError {
     readonly reason: LossReason,
     outcome: Partial<CallOutcome> = {},
   ) {
-    super(`Lock "${key}" was lost: ${LOSS[reason]}. The data it protects may have been changed by another owner.`, key, {
-      methodRan: true,
-      committed: 'unknown',
-      retryable: false,
-      ...outcome,
-    });
+    super(
+      `Lock "${key}" was lost: ${LOSS[reason]}. The data it protects may have been changed by another owner.`,
+      key,
+      {
+        methodRan: true,
+        committed: 'unknown',
+        retryable: false,
+        ...outcome,
+      },
+    );
   }
 }
 
@@ -238,11 +247,16 @@ export class PostCommitHookError extends DistributedLockError {
   readonly code = 'POST_COMMIT_HOOK';
 
   constructor(key: string, options?: ErrorOptions) {
-    super(`Lock "${key}": the transaction is committed, but a subscriber failed after the commit.`, key, {
-      methodRan: true,
-      committed: true,
-      retryable: false,
-    }, options);
+    super(
+      `Lock "${key}": the transaction is committed, but a subscriber failed after the commit.`,
+      key,
+      {
+        methodRan: true,
+        committed: true,
+        retryable: false,
+      },
+      options,
+    );
   }
 }
 

@@ -18,9 +18,17 @@ export type LockEvent =
   /** The store could not answer, the caller aborted, or the module closed. */
   | ({ readonly type: 'failed'; readonly waitedMs: number; readonly error: unknown } & OfKey)
   | ({ readonly type: 'lost'; readonly heldMs: number; readonly reason: LossReason } & OfHold)
-  | ({ readonly type: 'released'; readonly heldMs: number; readonly result: 'released' | 'not-held' } & OfHold)
+  | ({
+      readonly type: 'released';
+      readonly heldMs: number;
+      readonly result: 'released' | 'not-held';
+    } & OfHold)
   /** The store could not be told; the lock ends with its lease. The caller's result is not affected. */
-  | ({ readonly type: 'release-failed'; readonly heldMs: number; readonly error: unknown } & OfHold);
+  | ({
+      readonly type: 'release-failed';
+      readonly heldMs: number;
+      readonly error: unknown;
+    } & OfHold);
 
 export type LockListener = (event: LockEvent) => void;
 
@@ -40,7 +48,10 @@ export class LockEvents {
         listener(event);
       } catch (error) {
         // Reported out of band: an observer's defect must not become the caller's error.
-        process.emitWarning(error instanceof Error ? error : String(error), 'DistributedLockListenerWarning');
+        process.emitWarning(
+          error instanceof Error ? error : String(error),
+          'DistributedLockListenerWarning',
+        );
       }
     }
   }

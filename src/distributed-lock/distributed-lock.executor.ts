@@ -1,21 +1,101 @@
-import { LockWaitTimeoutError, LockInsideTransactionError, CommitOutcomeUnknownError } from './distributed-lock.errors.js';
+import {
+  CommitOutcomeUnknownError,
+  LockInsideTransactionError,
+  LockWaitTimeoutError,
+} from './distributed-lock.errors.js';
 import type { OnTimeout, ResolvedTimes } from './distributed-lock.options.js';
 import type { LockKey } from './key/lock-key.js';
 import type { Hold } from './lock/hold.js';
 import type { LockManager } from './lock/lock-manager.js';
+import type { ManagedHold } from './lock/managed-hold.js';
 import type { TransactionOptions, TransactionRunner } from './transaction/transaction-runner.js';
 
-/** One call of a locked method or callback, with its key evaluated and its options checked. */
-export interface LockedCall<T> {
+/** What is asked for: keys, how long, and in what kind of transaction. */
+export interface LockRequest {
   /** `Class.method`, or a label; for errors and events. */
   readonly method: string;
-  readonly args: readonly unknown[];
+  /** Sorted, without duplicates. */
   readonly keys: readonly LockKey[];
   readonly times: ResolvedTimes;
   readonly signal?: AbortSignal;
   /** `null`: without a transaction. */
   readonly transaction: TransactionOptions | null;
+}
+
+/** One call of a locked method or callback, with its key evaluated and its options checked. */
+export interface LockedCall<T> extends LockRequest {
+  readonly args: readonly unknown[];
   readonly onTimeout: OnTimeout;
   /** Runs the method. `manager` is the transaction's, `undefined` without one. */
   proceed(hold: Hold, manager: unknown): Promise<T>;
+}
+
+/** The flow of a locked call. */
+export class DistributedLockExecutor {
+  constructor(
+    readonly locks: LockManager,
+    readonly transactions: TransactionRunner | null,
+  ) {}
+
+  /** Lock, then START TRANSACTION, then the method, then COMMIT, then release: in that order, always. */
+  async execute<T>(call: LockedCall<T>): Promise<T> {
+    const hold = await this.acquire(call).catch((error: unknown) => this.#notAcquired(call, error));
+    if (!isHold(hold)) return hold.instead as T;
+    try {
+      return await this.locks.inside(hold, () => this.#run(call, hold));
+    } catch (error) {
+      // A commit may still be on its way: the next holder must not overtake it.
+      if (error instanceof CommitOutcomeUnknownError) hold.abandon();
+      throw error;
+    } finally {
+      await hold.end();
+    }
+  }
+
+  /**
+   * Acquires without running anything, for `acquire()` and `tryAcquire()`.
+   *
+   * @throws {LockInsideTransactionError} inside an open transaction, unless the caller holds these keys already.
+   */
+  async acquire(request: LockRequest): Promise<ManagedHold> {
+    if (!this.locks.joins(request.keys)) this.#refuseInsideTransaction(request);
+    return this.locks.enter(request.keys, request.times, request.signal);
+  }
+
+  async #run<T>(call: LockedCall<T>, hold: ManagedHold): Promise<T> {
+    if (call.transaction && this.transactions) {
+      const held = {
+        key: call.keys.join(', '),
+        lost: hold.lost,
+        assertHeld: () => hold.assertHeld(),
+      };
+      return this.transactions.run(call.transaction, held, (manager) =>
+        call.proceed(hold, manager),
+      );
+    }
+    const result = await call.proceed(hold, undefined);
+    hold.assertNotLost();
+    return result;
+  }
+
+  #refuseInsideTransaction({ transaction, keys, method }: LockRequest): void {
+    const open = this.transactions?.openTransaction();
+    if (!open || this.transactions?.onOpenTransaction(transaction ?? {}) === 'warn') return;
+    throw new LockInsideTransactionError(keys.join(', '), method, open.openedAt);
+  }
+
+  /** Not in time: what the call does instead. Anything else is an error. */
+  async #notAcquired<T>(
+    { onTimeout, ...call }: LockedCall<T>,
+    error: unknown,
+  ): Promise<{ instead: unknown }> {
+    if (!(error instanceof LockWaitTimeoutError) || onTimeout === 'throw') throw error;
+    if (onTimeout === 'skip') return { instead: undefined };
+    const { keys, method, args, times } = call;
+    return { instead: await onTimeout({ keys, method, args, waitTimeMs: times.waitTimeMs }) };
+  }
+}
+
+function isHold(entered: ManagedHold | { readonly instead: unknown }): entered is ManagedHold {
+  return 'end' in entered;
 }

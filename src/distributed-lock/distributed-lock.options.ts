@@ -82,9 +82,16 @@ const DEFAULT_TIMES: ResolvedTimes = { waitTimeMs: 10_000, leaseTimeMs: 30_000, 
  * @param where prefix of the option in messages: `''` for the module, `'QuoteService.submit: '` for a method.
  * @throws {LockConfigurationError} naming the option, the value and what is allowed.
  */
-export function resolveTimes(given: LockTimes, defaults: ResolvedTimes = DEFAULT_TIMES, where = ''): ResolvedTimes {
+export function resolveTimes(
+  given: LockTimes,
+  defaults: ResolvedTimes = DEFAULT_TIMES,
+  where = '',
+): ResolvedTimes {
   return {
-    waitTimeMs: given.waitTime === undefined ? defaults.waitTimeMs : durationMs(`${where}waitTime`, given.waitTime, 0),
+    waitTimeMs:
+      given.waitTime === undefined
+        ? defaults.waitTimeMs
+        : durationMs(`${where}waitTime`, given.waitTime, 0),
     leaseTimeMs:
       given.leaseTime === undefined
         ? defaults.leaseTimeMs

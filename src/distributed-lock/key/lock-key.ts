@@ -18,7 +18,9 @@ export function lockKey(text: unknown): LockKey {
   }
   if (text === '') throw new LockKeyError('A lock key must not be empty.');
   if (!text.isWellFormed()) {
-    throw new LockKeyError(`A lock key must be well-formed Unicode; ${JSON.stringify(text)} has a lone surrogate.`);
+    throw new LockKeyError(
+      `A lock key must be well-formed Unicode; ${JSON.stringify(text)} has a lone surrogate.`,
+    );
   }
   const bytes = Buffer.byteLength(text);
   if (bytes > MAX_KEY_BYTES) {
@@ -29,13 +31,32 @@ export function lockKey(text: unknown): LockKey {
   return text as LockKey;
 }
 
-/** One key or several, checked, sorted and without duplicates: the order in which all callers acquire them. */
+/**
+ * One key or several, as a function returned or a caller gave them: checked, sorted and without duplicates.
+ * That is the order in which all callers acquire them.
+ *
+ * @throws {LockKeyError} also for a key in which a missing value was printed: `application:undefined`.
+ */
 export function lockKeys(texts: unknown): readonly LockKey[] {
-  if (!Array.isArray(texts)) return [lockKey(texts)];
+  if (!Array.isArray(texts)) return [wholeKey(texts)];
   if (texts.length === 0) {
-    throw new LockKeyError('`key` returned an empty list: that would run the method without a lock.');
+    throw new LockKeyError('The list of keys is empty: that would run the method without a lock.');
   }
-  return [...new Set(texts.map(lockKey))].sort();
+  return [...new Set(texts.map(wholeKey))].sort();
+}
+
+const PRINTED_HOLE =
+  /(?:^|[:/|,;#=&])(undefined|null|NaN|\[object [^\]]*\]|Invalid Date)(?=$|[:/|,;#=&])/;
+
+/** A template literal prints a missing value as a word. Text alone cannot tell that from a name, so a whole part that reads so is refused. */
+function wholeKey(text: unknown): LockKey {
+  const key = lockKey(text);
+  const hole = PRINTED_HOLE.exec(key)?.[1];
+  if (hole === undefined) return key;
+  throw new LockKeyError(
+    `Key ${JSON.stringify(key)} has the part "${hole}": a value is missing, and all such calls would share one lock. ` +
+      'Where that text is a real value, use a key expression such as "user:{name}", which sees values before they become text.',
+  );
 }
 
 /** How a rejected value is shown in an error. */

@@ -99,6 +99,9 @@ export interface LockStore {
    */
   abandon(grant: LockGrant): void;
 
-  /** Ends every wait with {@link LockClosedError}, gives up grants, closes connections that the store opened itself. */
+  /** Ends every wait with {@link LockClosedError} and grants nothing any more. Grants that are out go on until they are released. */
+  stop(): void;
+
+  /** {@link stop}s, gives up what is still out, closes connections that the store opened itself. */
   close(): Promise<void>;
 }

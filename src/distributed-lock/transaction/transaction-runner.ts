@@ -1,5 +1,6 @@
 /** Names of the SQL isolation levels, as TypeORM spells them. */
-export type IsolationLevel = 'READ UNCOMMITTED' | 'READ COMMITTED' | 'REPEATABLE READ' | 'SERIALIZABLE';
+export type IsolationLevel =
+  'READ UNCOMMITTED' | 'READ COMMITTED' | 'REPEATABLE READ' | 'SERIALIZABLE';
 
 /**
  * What happens when a lock is asked for inside an open transaction.
@@ -79,5 +80,9 @@ export interface TransactionRunner<Manager = unknown> {
    * @throws {CommitOutcomeUnknownError} the connection broke during COMMIT
    * @throws {PostCommitHookError} committed, but a subscriber threw afterwards
    */
-  run<T>(options: TransactionOptions, hold: TransactionHold, work: (manager: Manager) => Promise<T>): Promise<T>;
+  run<T>(
+    options: TransactionOptions,
+    hold: TransactionHold,
+    work: (manager: Manager) => Promise<T>,
+  ): Promise<T>;
 }

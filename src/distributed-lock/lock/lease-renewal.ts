@@ -1,0 +1,96 @@
+import { now } from '../distributed-lock.clock.js';
+import type { LockStore } from '../store/lock-store.js';
+import type { LockHold } from './lock-hold.js';
+
+interface Watched {
+  /** When to renew next; `Infinity` for a hold that is not renewed or whose renewal is under way. */
+  renewAt: number;
+  failures: number;
+}
+
+const FIRST_RETRY_MS = 50;
+/** A timer is never armed for longer than this, so that a hold added to an armed timer cannot be missed by an overflow. */
+const LONGEST_TICK_MS = 60_000;
+
+/**
+ * Renews all held locks of one store, in as few commands as there are due at a time, and declares them lost at their deadline.
+ *
+ * A hold is renewed when a third of its lease has passed (as Redisson's watchdog does); holds due within a tenth of their lease ride
+ * along. A failed renewal is retried after 50 ms, 100, 200, … It is the deadline that ends a hold, never the retries.
+ */
+export class LeaseRenewal {
+  readonly #watched = new Map<LockHold, Watched>();
+  #timer: NodeJS.Timeout | null = null;
+  #timerAt = Infinity;
+
+  constructor(private readonly store: LockStore) {}
+
+  add(hold: LockHold): void {
+    const renewAt = hold.renews ? now() + hold.leaseTimeMs / 3 : Infinity;
+    this.#watched.set(hold, { renewAt, failures: 0 });
+    this.#arm(Math.min(renewAt, hold.deadline));
+  }
+
+  remove(hold: LockHold): void {
+    // The timer stays: it finds nothing to do, and the next hold need not arm another.
+    this.#watched.delete(hold);
+  }
+
+  #arm(at: number): void {
+    if (at >= this.#timerAt) return;
+    if (this.#timer) clearTimeout(this.#timer);
+    this.#timerAt = at;
+    this.#timer = setTimeout(
+      () => this.#tick(),
+      Math.min(Math.max(at - now(), 0), LONGEST_TICK_MS),
+    );
+    this.#timer.unref();
+  }
+
+  #tick(): void {
+    this.#timer = null;
+    this.#timerAt = Infinity;
+    const at = now();
+    const due: LockHold[] = [];
+    for (const [hold, watched] of this.#watched) {
+      if (!hold.isHeld()) continue; // lost by reading the clock; it has removed itself
+      if (watched.renewAt - hold.leaseTimeMs / 10 <= at) {
+        watched.renewAt = Infinity;
+        due.push(hold);
+      }
+      this.#arm(Math.min(watched.renewAt, hold.deadline));
+    }
+    if (due.length > 0) void this.#renew(due);
+  }
+
+  async #renew(due: readonly LockHold[]): Promise<void> {
+    const sentAt = now();
+    try {
+      const honoured = await this.store.renew(
+        due.map(({ grant, leaseTimeMs }) => ({ grant, leaseTimeMs })),
+      );
+      for (const [index, hold] of due.entries()) {
+        if (honoured[index]) this.#again(hold, sentAt + hold.leaseTimeMs / 3, 0);
+        else if (this.#watched.has(hold)) hold.lose('taken-over');
+      }
+    } catch {
+      // Nothing is known: the holds go on until their deadlines.
+      for (const hold of due) {
+        const failures = (this.#watched.get(hold)?.failures ?? 0) + 1;
+        this.#again(
+          hold,
+          now() + Math.min(FIRST_RETRY_MS * 2 ** (failures - 1), hold.leaseTimeMs / 3),
+          failures,
+        );
+      }
+    }
+  }
+
+  #again(hold: LockHold, renewAt: number, failures: number): void {
+    const watched = this.#watched.get(hold);
+    if (!watched) return;
+    watched.renewAt = renewAt;
+    watched.failures = failures;
+    this.#arm(Math.min(renewAt, hold.deadline));
+  }
+}

@@ -1,0 +1,180 @@
+import { now } from '../distributed-lock.clock.js';
+import { durationMs } from '../distributed-lock.duration.js';
+import { LockLostError, LockNotHeldError, type LossReason } from '../distributed-lock.errors.js';
+import type { LockEvents } from '../distributed-lock.events.js';
+import type { LockKey } from '../key/lock-key.js';
+import type { LockGrant, LockStore, ReleaseResult } from '../store/lock-store.js';
+import { EntryQueue } from './entry-queue.js';
+import type { LeaseRenewal } from './lease-renewal.js';
+import type { HoldPart } from './managed-hold.js';
+
+/** What a hold needs from its manager. */
+export interface HoldHost {
+  readonly store: LockStore;
+  readonly events: LockEvents;
+  readonly renewal: LeaseRenewal;
+  /** The hold is over, for whatever reason. */
+  ended(hold: LockHold): void;
+}
+
+/** One key, held. Lost when its deadline passes, when the store says so, or when the application closes. */
+export class LockHold implements HoldPart {
+  readonly entries = new EntryQueue();
+  readonly #heldSince = now();
+  #state: 'held' | 'lost' | 'released' = 'held';
+  #lossReason: LossReason = 'expired';
+  #lost: AbortController | null = null;
+  /** End of the lease as a hard limit; `Infinity` while renewed. */
+  #limit: number;
+
+  constructor(
+    readonly grant: LockGrant,
+    readonly leaseTimeMs: number,
+    readonly renews: boolean,
+    private readonly host: HoldHost,
+  ) {
+    this.#limit = renews ? Infinity : this.#heldSince + leaseTimeMs;
+    grant.onLost = (reason) => this.lose(reason);
+  }
+
+  get key(): LockKey {
+    return this.grant.key;
+  }
+
+  get keys(): readonly LockKey[] {
+    return [this.key];
+  }
+
+  get owner(): string {
+    return this.grant.owner;
+  }
+
+  get fencingToken(): bigint | null {
+    return this.grant.fencingToken;
+  }
+
+  get fencingTokens(): ReadonlyMap<LockKey, bigint | null> {
+    return new Map([[this.key, this.fencingToken]]);
+  }
+
+  /** When the hold is lost unless it is renewed, on the scale of `distributed-lock.clock.ts`. */
+  get deadline(): number {
+    return Math.min(this.grant.validUntil, this.#limit);
+  }
+
+  get lost(): AbortSignal {
+    if (!this.#lost) {
+      // Made on demand: most holds are never watched, and a controller costs more than the rest of the hold.
+      this.#lost = new AbortController();
+      if (this.#state === 'lost') this.#lost.abort(this.#lossError());
+    }
+    return this.#lost.signal;
+  }
+
+  get isOpen(): boolean {
+    return this.isHeld();
+  }
+
+  isHeld(): boolean {
+    if (this.#state !== 'held') return false;
+    // The clock decides, not the timer: after a pause this line may run before any timer does.
+    if (now() < this.deadline) return true;
+    this.lose('expired');
+    return false;
+  }
+
+  assertHeld(): void {
+    if (this.isHeld()) return;
+    throw this.#state === 'lost' ? this.#lossError() : new LockNotHeldError(this.key);
+  }
+
+  assertNotLost(): void {
+    if (!this.isHeld() && this.#state === 'lost') throw this.#lossError();
+  }
+
+  async renew(leaseTime?: number | string): Promise<void> {
+    this.assertHeld();
+    const leaseTimeMs =
+      leaseTime === undefined ? this.leaseTimeMs : durationMs('leaseTime', leaseTime, 1);
+    const sentAt = now();
+    const [honoured] = await this.host.store.renew([{ grant: this.grant, leaseTimeMs }]);
+    if (this.#state === 'released') throw new LockNotHeldError(this.key);
+    if (!honoured) this.lose('taken-over');
+    else if (!this.renews) this.#limit = Math.max(this.#limit, sentAt + leaseTimeMs);
+    this.assertHeld();
+  }
+
+  async release(): Promise<ReleaseResult> {
+    if (!this.isHeld()) return 'not-held';
+    this.#state = 'released';
+    this.#over();
+    const { key, owner, fencingToken } = this;
+    const heldMs = now() - this.#heldSince;
+    try {
+      const result = await this.host.store.release(this.grant);
+      this.host.events.emit({ type: 'released', key, owner, fencingToken, heldMs, result });
+      return result;
+    } catch (error) {
+      this.host.events.emit({ type: 'release-failed', key, owner, fencingToken, heldMs, error });
+      throw error;
+    }
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.end();
+  }
+
+  async end(): Promise<void> {
+    if (!this.entries.isIdle) {
+      // A nested call that nobody awaited still relies on the lock; the caller does not wait for it.
+      void this.entries.whenIdle().then(() => this.end());
+      return;
+    }
+    try {
+      await this.release();
+    } catch {
+      // Reported as `release-failed`; the outcome of the call is the caller's answer.
+    }
+  }
+
+  abandon(): void {
+    if (this.#state !== 'held') return;
+    this.#state = 'released';
+    this.#over();
+    this.host.store.abandon(this.grant);
+  }
+
+  part(key: LockKey): HoldPart | undefined {
+    return key === this.key ? this : undefined;
+  }
+
+  /** Ends the hold without a release by its holder. */
+  lose(reason: LossReason): void {
+    if (this.#state !== 'held') return;
+    this.#state = 'lost';
+    this.#lossReason = reason;
+    this.#over();
+    const { key, owner, fencingToken } = this;
+    this.host.events.emit({
+      type: 'lost',
+      key,
+      owner,
+      fencingToken,
+      heldMs: now() - this.#heldSince,
+      reason,
+    });
+    this.#lost?.abort(this.#lossError());
+    // Frees what may be left of it, and lets local waiters go on. It is lost whatever the store answers.
+    this.host.store.release(this.grant).catch(() => undefined);
+  }
+
+  #over(): void {
+    this.grant.onLost = null;
+    this.host.renewal.remove(this);
+    this.host.ended(this);
+  }
+
+  #lossError(): LockLostError {
+    return new LockLostError(this.key, this.#lossReason);
+  }
+}

@@ -1,0 +1,132 @@
+import { now } from '../distributed-lock.clock.js';
+import { LockWaitTimeoutError } from '../distributed-lock.errors.js';
+import type { LockEvents } from '../distributed-lock.events.js';
+import type { ResolvedTimes } from '../distributed-lock.options.js';
+import type { LockKey } from '../key/lock-key.js';
+import type { LockGrant, LockStore } from '../store/lock-store.js';
+import { heldByCaller, insideHold } from './current-hold.js';
+import { HoldGroup } from './hold-group.js';
+import { JoinedHold } from './joined-hold.js';
+import { LeaseRenewal } from './lease-renewal.js';
+import { type HoldHost, LockHold } from './lock-hold.js';
+import type { HoldPart, ManagedHold } from './managed-hold.js';
+
+/** Acquires locks from one store and watches over those that are held. */
+export class LockManager implements HoldHost {
+  readonly renewal: LeaseRenewal;
+  readonly #holds = new Set<LockHold>();
+  #whenEmpty: (() => void) | null = null;
+
+  constructor(
+    readonly store: LockStore,
+    readonly events: LockEvents,
+  ) {
+    this.renewal = new LeaseRenewal(store);
+  }
+
+  /** Whether the calling chain holds all these keys, so that asking for them again joins it. */
+  joins(keys: readonly LockKey[]): boolean {
+    return keys.every((key) => heldByCaller(this, key) !== undefined);
+  }
+
+  /**
+   * Acquires the keys in the order given, each within what is left of the wait time. Keys that the calling chain holds are joined.
+   *
+   * @throws {LockWaitTimeoutError} if one of them stayed busy; those acquired before are released.
+   */
+  async enter(
+    keys: readonly LockKey[],
+    times: ResolvedTimes,
+    signal?: AbortSignal,
+  ): Promise<ManagedHold> {
+    const deadline = now() + times.waitTimeMs;
+    const parts: HoldPart[] = [];
+    try {
+      for (const key of keys) {
+        const left = { ...times, waitTimeMs: Math.max(deadline - now(), 0) };
+        const outer = heldByCaller(this, key);
+        parts.push(
+          await (outer ? this.#join(outer, left, signal) : this.#acquire(key, left, signal)),
+        );
+      }
+    } catch (error) {
+      await Promise.all(parts.toReversed().map((part) => part.end()));
+      throw error;
+    }
+    const [first, ...others] = parts;
+    if (!first) throw new RangeError('enter() needs at least one key');
+    return others.length === 0 ? first : new HoldGroup([first, ...others]);
+  }
+
+  /** Runs `work` as the inside of the hold: it may enter the same keys again. */
+  inside<T>(hold: ManagedHold, work: () => T): T {
+    return insideHold(this, hold, work);
+  }
+
+  ended(hold: LockHold): void {
+    this.#holds.delete(hold);
+    if (this.#holds.size === 0) this.#whenEmpty?.();
+  }
+
+  /**
+   * Turns waiters away, lets holders finish for `graceMs`, ends what is still held after that (reason `closed`), and
+   * closes the store.
+   */
+  async close(graceMs: number): Promise<void> {
+    this.store.stop();
+    if (this.#holds.size > 0) await this.#emptyWithin(graceMs);
+    for (const hold of this.#holds) hold.lose('closed');
+    await this.store.close();
+  }
+
+  async #join(
+    outer: HoldPart,
+    { waitTimeMs }: ResolvedTimes,
+    signal?: AbortSignal,
+  ): Promise<HoldPart> {
+    if (await outer.entries.enter(waitTimeMs, signal, outer.lost)) return new JoinedHold(outer);
+    throw new LockWaitTimeoutError(outer.key, waitTimeMs);
+  }
+
+  async #acquire(key: LockKey, times: ResolvedTimes, signal?: AbortSignal): Promise<HoldPart> {
+    const { waitTimeMs, leaseTimeMs, renew } = times;
+    const askedAt = now();
+    this.events.emit({ type: 'attempted', key, waitTimeMs });
+    const grant = await this.#grant(key, times, signal, askedAt);
+    const hold = new LockHold(grant, leaseTimeMs, renew, this);
+    this.#holds.add(hold);
+    this.renewal.add(hold);
+    const { owner, fencingToken } = hold;
+    this.events.emit({ type: 'acquired', key, owner, fencingToken, waitedMs: now() - askedAt });
+    return hold;
+  }
+
+  async #grant(
+    key: LockKey,
+    times: ResolvedTimes,
+    signal: AbortSignal | undefined,
+    askedAt: number,
+  ): Promise<LockGrant> {
+    const { waitTimeMs, leaseTimeMs } = times;
+    let grant: LockGrant | null;
+    try {
+      grant = await this.store.acquire({ key, leaseTimeMs, waitTimeMs, ...(signal && { signal }) });
+    } catch (error) {
+      this.events.emit({ type: 'failed', key, waitedMs: now() - askedAt, error });
+      throw error;
+    }
+    if (grant) return grant;
+    this.events.emit({ type: 'timed-out', key, waitedMs: now() - askedAt });
+    throw new LockWaitTimeoutError(key, waitTimeMs);
+  }
+
+  #emptyWithin(graceMs: number): Promise<void> {
+    return new Promise((resolve) => {
+      const timer = setTimeout(resolve, graceMs);
+      this.#whenEmpty = () => {
+        clearTimeout(timer);
+        resolve();
+      };
+    });
+  }
+}

@@ -1,0 +1,183 @@
+import { now } from '../distributed-lock.clock.js';
+import { LockClosedError, LockStoreUnavailableError } from '../distributed-lock.errors.js';
+import type { LockKey } from '../key/lock-key.js';
+import { KeyQueue, type QueueHost } from './key-queue.js';
+import type {
+  AcquireRequest,
+  LockGrant,
+  LockStore,
+  ReleaseResult,
+  Renewal,
+  StoreTraits,
+} from './lock-store.js';
+import { Grant } from './turn.js';
+import type { TurnBackend } from './turn-backend.js';
+import { UntoldReleases } from './untold-releases.js';
+import { Waiter } from './wait-list.js';
+
+/** How long one process may keep a key while callers of other processes wait for it. */
+export interface TurnBounds {
+  /** Callers served in a row before other processes are considered. 1 to 1000. Default `16`. */
+  readonly maxGrants?: number;
+  /** The same as a time, in milliseconds; a caller that is inside may finish. Default `50`. */
+  readonly maxTimeMs?: number;
+}
+
+/**
+ * The waiting room shared by all stores whose backend can only *try*: a queue per key in this process, one contender per key
+ * at the backend, and turns in which the lock goes from caller to caller without a command.
+ */
+export class QueueingLockStore implements LockStore, QueueHost {
+  readonly traits: StoreTraits;
+  readonly maxGrants: number;
+  readonly maxTurnMs: number;
+  readonly #queues = new Map<LockKey, KeyQueue>();
+  readonly #untold: UntoldReleases;
+  /** Owner ids whose keys are left to their lease on purpose, with the time at which it is over. */
+  readonly #abandoned = new Map<string, number>();
+  #serial = 0;
+  #closed = false;
+
+  constructor(
+    readonly backend: TurnBackend,
+    /** Random id of this store object; every owner id starts with it. */
+    private readonly processId: string,
+    bounds: TurnBounds = {},
+  ) {
+    this.traits = backend.traits;
+    this.maxGrants = bounds.maxGrants ?? 16;
+    this.maxTurnMs = bounds.maxTimeMs ?? 50;
+    this.#untold = new UntoldReleases(backend);
+  }
+
+  open(namespace: string, timeoutMs: number): Promise<void> {
+    return this.backend.open(namespace, timeoutMs, {
+      woken: (key) => this.#wake(key),
+      ready: () => {
+        this.#untold.retryNow();
+        for (const queue of this.#queues.values()) queue.wake();
+      },
+    });
+  }
+
+  acquire(request: AcquireRequest): Promise<LockGrant | null> {
+    if (this.#closed) return Promise.reject(new LockClosedError(request.key));
+    if (request.signal?.aborted) return Promise.reject(request.signal.reason as Error);
+    return new Promise((resolve, reject) => {
+      const queue = this.#queue(request.key);
+      let timer: NodeJS.Timeout | undefined;
+      const onAbort = (): void => {
+        if (queue.leave(waiter)) settle(() => reject(request.signal!.reason as Error));
+      };
+      const settle = (answer: () => void): void => {
+        clearTimeout(timer);
+        request.signal?.removeEventListener('abort', onAbort);
+        answer();
+      };
+      const waiter = new Waiter(
+        request,
+        (grant) => settle(() => resolve(grant)),
+        (error) => settle(() => reject(error as Error)),
+      );
+      if (request.waitTimeMs > 0) {
+        timer = setTimeout(() => this.#timedOut(queue, waiter), request.waitTimeMs);
+        timer.unref();
+      }
+      request.signal?.addEventListener('abort', onAbort, { once: true });
+      queue.add(waiter);
+    });
+  }
+
+  async renew(renewals: readonly Renewal[]): Promise<readonly boolean[]> {
+    const asked = renewals.map(({ grant, leaseTimeMs }) => {
+      const held = this.#held(grant);
+      return held && { ...held, leaseTimeMs, turn: { ...held.grant.turn.ref, leaseTimeMs } };
+    });
+    const live = asked.filter((it) => it !== null);
+    if (live.length === 0) return asked.map(() => false);
+    const sentAt = now();
+    const answers = await this.backend.renew(live.map((it) => it.turn));
+    const honoured = new Set<LockGrant>();
+    for (const [index, { queue, grant, leaseTimeMs, turn }] of live.entries()) {
+      if (!queue.holds(grant) || !grant.turn.isFrom(turn.tokens)) continue; // given back while the answer was on its way
+      if (answers[index]) {
+        grant.turn.prolong(leaseTimeMs, sentAt);
+        honoured.add(grant);
+      } else {
+        queue.lose(grant, 'taken-over');
+      }
+    }
+    return renewals.map(({ grant }) => honoured.has(grant));
+  }
+
+  async release(grant: LockGrant): Promise<ReleaseResult> {
+    const held = this.#held(grant);
+    return held && (await held.queue.release(held.grant)) ? 'released' : 'not-held';
+  }
+
+  abandon(grant: LockGrant): void {
+    const held = this.#held(grant);
+    if (!held) return;
+    const { turn } = held.grant;
+    this.#abandoned.set(turn.owner, turn.deadline);
+    held.queue.abandon(held.grant);
+  }
+
+  stop(): void {
+    this.#closed = true;
+    for (const queue of this.#queues.values()) queue.rejectAll(new LockClosedError(queue.key));
+  }
+
+  async close(): Promise<void> {
+    this.stop();
+    for (const queue of this.#queues.values()) queue.giveUp();
+    await this.#untold.settle();
+    await this.backend.close();
+  }
+
+  newOwner(): string {
+    this.#serial += 1;
+    return `${this.processId}:${this.#serial}`;
+  }
+
+  isDead(holder: string): boolean {
+    if (!holder.startsWith(`${this.processId}:`)) return false;
+    for (const [owner, until] of this.#abandoned) if (until < now()) this.#abandoned.delete(owner);
+    return !this.#abandoned.has(holder);
+  }
+
+  giveBack(key: LockKey, owner: string): Promise<void> {
+    // Asked anew at every attempt: callers may have come or gone since, and their place in the backend's queue depends on it.
+    return this.#untold.tell({ key, owner }, () => (this.#queues.get(key)?.waiting ?? 0) > 0);
+  }
+
+  idle(queue: KeyQueue): void {
+    if (this.#queues.get(queue.key) === queue) this.#queues.delete(queue.key);
+  }
+
+  #queue(key: LockKey): KeyQueue {
+    let queue = this.#queues.get(key);
+    if (!queue) this.#queues.set(key, (queue = new KeyQueue(key, this)));
+    return queue;
+  }
+
+  #held(grant: LockGrant): { queue: KeyQueue; grant: Grant } | null {
+    const queue = this.#queues.get(grant.key);
+    return queue && grant instanceof Grant && queue.holds(grant) ? { queue, grant } : null;
+  }
+
+  #wake(key: LockKey): void {
+    if (this.#queues.get(key)?.wake()) return;
+    // The one who waited has left: pass the wake-up on, or the key stays free while others sleep.
+    void this.giveBack(key, '');
+  }
+
+  #timedOut(queue: KeyQueue, waiter: Waiter): void {
+    const { trouble } = queue;
+    if (!queue.leave(waiter)) return;
+    if (trouble === null) return waiter.resolve(null);
+    const [detail, cause] =
+      typeof trouble === 'string' ? [trouble, undefined] : [trouble.detail, trouble];
+    waiter.reject(new LockStoreUnavailableError(this.traits.name, queue.key, detail, { cause }));
+  }
+}

@@ -1,0 +1,88 @@
+import { randomBytes } from 'node:crypto';
+import { type Duration, durationMs, show } from '../../distributed-lock.duration.js';
+import { LockConfigurationError } from '../../distributed-lock.errors.js';
+import { refuseUnknownOptions } from '../../distributed-lock.options.js';
+import type { LockStore } from '../lock-store.js';
+import { QueueingLockStore } from '../queueing.lock-store.js';
+import { RedisBackend } from './redis.backend.js';
+import { checkConnection, lockConnections, type RedisConnection } from './redis.connections.js';
+
+/** Options of {@link redisStore}. Times are milliseconds, or a text such as `'2s'`. */
+export interface RedisStoreOptions {
+  /**
+   * `'redis://localhost:6379'`, ioredis options, or an ioredis client (Sentinel included). The store opens connections of its own, one for
+   * commands and one for wake-ups, with the same address, credentials, `db` and `keyPrefix`; a client that is passed in is neither
+   * reconfigured nor closed.
+   */
+  readonly connection: RedisConnection;
+  /**
+   * How waiters learn of a release. `'push'`: a message to one waiting process. `'poll'`: they look again, with growing, random pauses
+   * of up to 250 ms; for servers that forbid publish/subscribe. Default `'push'`.
+   */
+  readonly wake?: 'push' | 'poll';
+  /** How long a command may take before it counts as failed. Default `'2s'`. */
+  readonly commandTimeout?: Duration;
+  /** Longest time between two looks at a busy key; what a lost wake-up costs. Default `'5s'`. */
+  readonly safetyLook?: Duration;
+  /** Callers of one process served in a row before another waiting process gets its turn: 1 to 1000. Default `16`. */
+  readonly turnGrants?: number;
+  /** The same as a time. Default `'50ms'`. */
+  readonly turnTime?: Duration;
+}
+
+const OPTIONS = [
+  'connection',
+  'wake',
+  'commandTimeout',
+  'safetyLook',
+  'turnGrants',
+  'turnTime',
+] as const;
+
+/** A process that has waited so long gets the key reserved when it is its turn, so that others cannot overtake it for ever. */
+const PATIENCE_MS = 100;
+const CLAIM_MS = 200;
+
+/**
+ * Locks on one Redis (or a Sentinel group), 5.0 or newer.
+ *
+ * A grant is a lease on a key, renewed while held; a release wakes exactly one waiting process. See `docs/stores/redis.md`.
+ *
+ * @throws {LockConfigurationError} naming the option, the value and what is allowed.
+ */
+export function redisStore(options: RedisStoreOptions): LockStore {
+  refuseUnknownOptions('redisStore.', options, OPTIONS);
+  const wake = options.wake ?? 'push';
+  if (wake !== 'push' && wake !== 'poll') {
+    throw new LockConfigurationError(
+      `Option "wake" of redisStore is ${show(wake)}; allowed: 'push', 'poll'.`,
+    );
+  }
+  const commandTimeoutMs = durationMs(
+    'redisStore.commandTimeout',
+    options.commandTimeout ?? 2_000,
+    10,
+  );
+  const connections = lockConnections(checkConnection(options.connection), {
+    inbox: wake === 'push',
+    commandTimeoutMs,
+  });
+  const processId = randomBytes(12).toString('base64url');
+  const backend = new RedisBackend(connections, wake === 'push' ? processId : '', {
+    commandTimeoutMs,
+    safetyLookMs: durationMs('redisStore.safetyLook', options.safetyLook ?? 5_000, 10),
+    patienceMs: PATIENCE_MS,
+    claimMs: CLAIM_MS,
+  });
+  return new QueueingLockStore(backend, processId, {
+    maxGrants: grantsPerTurn(options.turnGrants ?? 16),
+    maxTimeMs: durationMs('redisStore.turnTime', options.turnTime ?? 50, 0),
+  });
+}
+
+function grantsPerTurn(value: number): number {
+  if (Number.isInteger(value) && value >= 1 && value <= 1_000) return value;
+  throw new LockConfigurationError(
+    `Option "turnGrants" of redisStore is ${show(value)}; allowed: a whole number from 1 to 1000.`,
+  );
+}

@@ -1,0 +1,42 @@
+--[[
+  Ends a turn and wakes the next process. Also undoes an acquire of unknown outcome, takes a process that has no callers
+  left out of the queue, and (owner '') passes on a wake-up that nobody needed.
+
+  KEYS[1]  lock
+  KEYS[2]  waiting
+  ARGV[1]  owner; '' owns nothing
+  ARGV[2]  process; '' neither queues nor wakes
+  ARGV[3]  '1' if callers of the process still wait
+  ARGV[4]  prefix of inbox channels
+  ARGV[5]  message: the key
+  ARGV[6]  patience, microseconds
+  ARGV[7]  claim, milliseconds
+
+  Returns  {held, woke}   held 1: the key was this owner's; 0: there was no key; -1: it is another owner's, nothing changed
+                          woke 1: a waiting process was woken
+]]
+local owner, process, more = ARGV[1], ARGV[2], ARGV[3] == '1'
+local current = redis.call('GET', KEYS[1])
+local held = current and owner ~= '' and owner_of(current) == owner
+local reserved = current == 'r:' .. process
+
+if current and not held and not reserved then
+  if not more and process ~= '' then redis.call('ZREM', KEYS[2], process) end
+  return { -1, 0 }
+end
+-- Reserved for this process, and its next caller is about to use it.
+if reserved and more then return { 0, 0 } end
+
+-- The first write: allowed even when the server is out of memory.
+if current then redis.call('DEL', KEYS[1]) end
+if process == '' then return { held and 1 or 0, 0 } end
+
+if more then
+  -- After a turn to the end of the queue; otherwise where it stands.
+  if held or not redis.call('ZSCORE', KEYS[2], process) then queue_last(KEYS[2], process) end
+else
+  redis.call('ZREM', KEYS[2], process)
+end
+local woken, since = wake_first(KEYS[2], ARGV[4], ARGV[5])
+if woken then leave_to(KEYS[1], woken, since, ARGV[6], ARGV[7]) end
+return { held and 1 or 0, woken and 1 or 0 }

@@ -1,0 +1,102 @@
+import type { LockKey } from '../key/lock-key.js';
+import type { StoreTraits } from './lock-store.js';
+
+/**
+ * Consecutive fencing tokens that belong to one turn: `first`, `first + 1`, … (`size` of them).
+ * Later turns of the same key start above the last one.
+ */
+export interface TokenBlock {
+  readonly first: bigint;
+  readonly size: number;
+}
+
+/** A process asks for a turn on a key. */
+export interface TakeRequest {
+  readonly key: LockKey;
+  /** The id under which the process asks. The same id may ask again (a reply was lost): the answer is the same turn. */
+  readonly owner: string;
+  readonly leaseTimeMs: number;
+  /** Tell this process when the key is free. `false` for a single try. */
+  readonly wait: boolean;
+  /** Further callers of this process wait behind the one that asks. */
+  readonly more: boolean;
+  /** The place in the queue that a former {@link Busy} answer gave, or `null`: a process that is overtaken keeps it. */
+  readonly since: string | null;
+  /** How many busy answers in a row this process has had; for backends that poll. */
+  readonly attempt: number;
+}
+
+/** The process has the key for a turn: for one caller after the other, without asking again. */
+export interface Granted {
+  readonly granted: true;
+  /** `null` where the backend has no fencing tokens; then a turn is bounded by count and time alone. */
+  readonly tokens: TokenBlock | null;
+}
+
+export interface Busy {
+  readonly granted: false;
+  /** When to look again if no wake-up comes, in milliseconds. */
+  readonly retryInMs: number;
+  readonly since: string | null;
+  /** Owner id in the key, if the backend can tell. */
+  readonly holder: string | null;
+}
+
+export interface TurnRef {
+  readonly key: LockKey;
+  readonly owner: string;
+}
+
+export interface HeldTurn extends TurnRef {
+  readonly tokens: TokenBlock | null;
+  readonly leaseTimeMs: number;
+}
+
+/** The answer to "does another process wait?" */
+export type PassAnswer =
+  /** Nobody does: the turn goes on with a full lease and fresh tokens. */
+  | { readonly outcome: 'continues'; readonly tokens: TokenBlock | null }
+  /** The other process goes next; this one is queued again. */
+  | { readonly outcome: 'passed'; readonly retryInMs: number; readonly since: string | null }
+  /** The turn was no longer this process's. */
+  | { readonly outcome: 'lost' };
+
+export interface GiveBackAnswer {
+  /** Whether the key was this owner's until now. */
+  readonly held: boolean;
+  /** Whether a waiting process was woken. */
+  readonly woke: boolean;
+}
+
+/** What a backend tells the queueing store by itself. */
+export interface BackendListener {
+  /** The key may be free: this process goes next. */
+  woken(key: LockKey): void;
+  /** The backend can be reached (again): wake-ups may have been lost, so look at every waiting key. */
+  ready(): void;
+}
+
+/**
+ * A backend that can only *try*: {@link QueueingLockStore} makes a store of it.
+ *
+ * Commands of one process are executed in the order they are sent. Every command may be repeated under the same owner id.
+ * Commands reject with `LockStoreUnavailableError` (outcome unknown) or `LockConfigurationError` (a retry cannot help); they settle
+ * in bounded time even when the backend does not answer.
+ */
+export interface TurnBackend {
+  readonly traits: StoreTraits;
+  open(namespace: string, timeoutMs: number, listener: BackendListener): Promise<void>;
+  take(request: TakeRequest): Promise<Granted | Busy>;
+  /** Asks whether another process waits; if so, it goes next. */
+  pass(turn: HeldTurn): Promise<PassAnswer>;
+  /** @returns per turn, whether it is still this process's; then its lease is at least `leaseTimeMs` from now. */
+  renew(turns: readonly HeldTurn[]): Promise<readonly boolean[]>;
+  /**
+   * Ends a turn and wakes the next process. Also undoes a `take` whose outcome is unknown; after it the owner id must not be used again.
+   *
+   * @param turn `owner` `''` owns nothing: it only passes a wake-up on that nobody here needs.
+   * @param more callers of this process still wait: stay queued.
+   */
+  giveBack(turn: TurnRef, more: boolean): Promise<GiveBackAnswer>;
+  close(): Promise<void>;
+}

@@ -1,0 +1,115 @@
+import { now } from '../distributed-lock.clock.js';
+import type { LossReason } from '../distributed-lock.errors.js';
+import type { LockKey } from '../key/lock-key.js';
+import type { LockGrant } from './lock-store.js';
+import type { HeldTurn, TokenBlock } from './turn-backend.js';
+
+/**
+ * What a lease of `leaseTimeMs` is worth to its holder when clocks drift: 1 % and 2 ms less.
+ * (The allowance of the Redlock description, https://redis.io/docs/latest/develop/clients/patterns/distributed-locks/)
+ */
+export function usableLease(leaseTimeMs: number): number {
+  return leaseTimeMs - leaseTimeMs / 100 - 2;
+}
+
+/**
+ * This process's possession of one key: the lock goes from caller to caller in memory, each with its own fencing token,
+ * until the turn is passed on, given back or lost.
+ */
+export class Turn {
+  #deadline: number;
+  #startedAt = now();
+  #tokens: TokenBlock | null;
+  /** Grants made since the backend was last asked. */
+  #grants = 0;
+  /** Grants made in all, for owner ids that are never reused. */
+  #serial = 0;
+  leaseTimeMs: number;
+
+  constructor(
+    readonly key: LockKey,
+    readonly owner: string,
+    leaseTimeMs: number,
+    sentAt: number,
+    tokens: TokenBlock | null,
+  ) {
+    this.leaseTimeMs = leaseTimeMs;
+    this.#deadline = sentAt + usableLease(leaseTimeMs);
+    this.#tokens = tokens;
+  }
+
+  /** Until when this process may believe in the turn. Counted from when the command was *sent*: a slow reply shortens it. */
+  get deadline(): number {
+    return this.#deadline;
+  }
+
+  get isOver(): boolean {
+    return now() >= this.#deadline;
+  }
+
+  /** A confirmed renewal that was sent at `sentAt`. Never shortens. */
+  prolong(leaseTimeMs: number, sentAt: number): void {
+    const deadline = sentAt + usableLease(leaseTimeMs);
+    if (deadline <= this.#deadline) return;
+    this.#deadline = deadline;
+    this.leaseTimeMs = leaseTimeMs;
+  }
+
+  /** The backend said that nobody else waits: a full lease, fresh tokens, and the bounds count anew. */
+  restart(leaseTimeMs: number, sentAt: number, tokens: TokenBlock | null): void {
+    this.prolong(leaseTimeMs, sentAt);
+    this.#tokens = tokens;
+    this.#grants = 0;
+    this.#startedAt = now();
+  }
+
+  /** Whether the next local caller may have the lock before other processes are considered. */
+  mayGoOn(maxGrants: number, maxTimeMs: number): boolean {
+    const limit = this.#tokens ? Math.min(maxGrants, this.#tokens.size) : maxGrants;
+    return this.#grants < limit && now() - this.#startedAt < maxTimeMs;
+  }
+
+  /** Whether a caller that starts now has (nearly) the lease it asked for. */
+  covers(leaseTimeMs: number): boolean {
+    return this.#deadline - now() >= 0.9 * usableLease(leaseTimeMs);
+  }
+
+  grant(): Grant {
+    const token = this.#tokens === null ? null : this.#tokens.first + BigInt(this.#grants);
+    this.#grants += 1;
+    this.#serial += 1;
+    return new Grant(this, `${this.owner}.${this.#serial}`, token);
+  }
+
+  get ref(): HeldTurn {
+    return {
+      key: this.key,
+      owner: this.owner,
+      tokens: this.#tokens,
+      leaseTimeMs: this.leaseTimeMs,
+    };
+  }
+
+  isFrom(tokens: TokenBlock | null): boolean {
+    return this.#tokens === tokens;
+  }
+}
+
+/** One caller's share of a turn. */
+export class Grant implements LockGrant {
+  onLost: ((reason: LossReason) => void) | null = null;
+
+  constructor(
+    readonly turn: Turn,
+    readonly owner: string,
+    readonly fencingToken: bigint | null,
+  ) {}
+
+  get key(): LockKey {
+    return this.turn.key;
+  }
+
+  get validUntil(): number {
+    return this.turn.deadline;
+  }
+}

@@ -1,0 +1,380 @@
+import { randomUUID } from 'node:crypto';
+import { setTimeout as pause } from 'node:timers/promises';
+import { describe, expect, it } from 'vitest';
+import { now } from '../../src/distributed-lock/distributed-lock.clock.js';
+import { LockClosedError } from '../../src/distributed-lock/distributed-lock.errors.js';
+import { lockKey, type LockKey } from '../../src/distributed-lock/key/lock-key.js';
+import type {
+  AcquireRequest,
+  LockGrant,
+  LockStore,
+  StoreTraits,
+} from '../../src/distributed-lock/store/lock-store.js';
+
+/** One backend, seen by several stores as if each were a process of its own. */
+export interface StoreWorld {
+  /** A store on the same backend and namespace, opened. */
+  store(): Promise<LockStore>;
+  close(): Promise<void>;
+}
+
+export interface Clause {
+  readonly promise: string;
+  /** Only for stores with this trait; a difference between stores is declared, never skipped by hand. */
+  readonly onlyFor?: Partial<StoreTraits>;
+  check(world: StoreWorld, traits: StoreTraits): Promise<void>;
+}
+
+const LEASE_MS = 10_000;
+
+export const freshKey = (name = 'key'): LockKey => lockKey(`${name}:${randomUUID()}`);
+
+export function request(key: LockKey, options: Partial<AcquireRequest> = {}): AcquireRequest {
+  return { key, leaseTimeMs: LEASE_MS, waitTimeMs: 0, ...options };
+}
+
+export async function take(
+  store: LockStore,
+  key: LockKey,
+  options: Partial<AcquireRequest> = {},
+): Promise<LockGrant> {
+  const grant = await store.acquire(request(key, { waitTimeMs: 5_000, ...options }));
+  if (!grant) throw new Error(`"${key}" was not granted`);
+  return grant;
+}
+
+/** Enters and leaves a section again and again, and fails when two are inside or a token does not grow. */
+class Witness {
+  entered = 0;
+  #inside = 0;
+  #lastToken = -1n;
+
+  async work(store: LockStore, key: LockKey): Promise<void> {
+    const grant = await take(store, key, { waitTimeMs: 20_000 });
+    this.#inside += 1;
+    expect(this.#inside, 'holders inside at the same time').toBe(1);
+    if (grant.fencingToken !== null) {
+      expect(
+        grant.fencingToken > this.#lastToken,
+        `token ${grant.fencingToken} after ${this.#lastToken}`,
+      ).toBe(true);
+      this.#lastToken = grant.fencingToken;
+    }
+    await new Promise(setImmediate);
+    this.#inside -= 1;
+    this.entered += 1;
+    expect(await store.release(grant)).toBe('released');
+  }
+}
+
+export const CONTRACT: readonly Clause[] = [
+  {
+    promise:
+      'a key has one owner at a time, and tokens grow in grant order, also after every store was closed',
+    async check(world, traits) {
+      const key = freshKey();
+      const witness = new Witness();
+      for (const round of [1, 2]) {
+        const stores = await Promise.all(Array.from({ length: 4 }, () => world.store()));
+        await Promise.all(
+          stores.flatMap((store) => Array.from({ length: 25 }, () => witness.work(store, key))),
+        );
+        expect(witness.entered).toBe(100 * round);
+        await Promise.all(stores.map((store) => store.close()));
+        if (traits.reach === 'process') return;
+      }
+    },
+  },
+  {
+    promise: 'a try on a held key answers null at once, to another store and to the same one',
+    async check(world) {
+      const [holder, other] = [await world.store(), await world.store()];
+      const key = freshKey();
+      const grant = await take(holder, key);
+      const startedAt = now();
+      expect(await other.acquire(request(key))).toBeNull();
+      expect(await holder.acquire(request(key))).toBeNull();
+      expect(now() - startedAt).toBeLessThan(2_000);
+      expect(await holder.release(grant)).toBe('released');
+      expect(await other.acquire(request(key)), 'free after the release').not.toBeNull();
+    },
+  },
+  {
+    promise: 'a waiter gives up after its wait time and leaves nothing behind',
+    async check(world) {
+      const [holder, other] = [await world.store(), await world.store()];
+      const key = freshKey();
+      const grant = await take(holder, key);
+      const startedAt = now();
+      expect(await other.acquire(request(key, { waitTimeMs: 150 }))).toBeNull();
+      expect(now() - startedAt).toBeGreaterThanOrEqual(149);
+      await holder.release(grant);
+      // Had the waiter left a place in a queue, the key would now be kept for it.
+      expect(await holder.acquire(request(key)), 'the next try').not.toBeNull();
+    },
+  },
+  {
+    promise:
+      'an abort ends the wait at once with the reason of the signal, and later waiters are served',
+    async check(world) {
+      const [holder, other] = [await world.store(), await world.store()];
+      const key = freshKey();
+      const grant = await take(holder, key);
+      const abort = new AbortController();
+      const reason = new Error('the request went away');
+      const aborted = other.acquire(request(key, { waitTimeMs: 60_000, signal: abort.signal }));
+      const later = take(other, key);
+      abort.abort(reason);
+      await expect(aborted).rejects.toBe(reason);
+      await holder.release(grant);
+      await other.release(await later);
+      await expect(other.acquire(request(key, { signal: abort.signal }))).rejects.toBe(reason);
+    },
+  },
+  {
+    promise: 'a second release answers not-held and does not free the next owner',
+    async check(world) {
+      const [first, second] = [await world.store(), await world.store()];
+      const key = freshKey();
+      const old = await take(first, key);
+      expect(await first.release(old)).toBe('released');
+      const current = await take(second, key);
+      expect(await first.release(old)).toBe('not-held');
+      expect(await first.acquire(request(key)), 'still held').toBeNull();
+      expect(await second.release(current)).toBe('released');
+    },
+  },
+  {
+    promise: 'a second release does not free the next owner of the same store either',
+    async check(world) {
+      const store = await world.store();
+      const key = freshKey();
+      const old = await take(store, key);
+      const waiting = take(store, key);
+      expect(await store.release(old)).toBe('released');
+      const current = await waiting;
+      expect(current.owner).not.toBe(old.owner);
+      expect(await store.release(old)).toBe('not-held');
+      expect(await store.acquire(request(key)), 'still held').toBeNull();
+      expect(await store.release(current)).toBe('released');
+    },
+  },
+  {
+    promise: 'waiters of one store are served in order, each with a greater token',
+    onlyFor: { reach: 'server' },
+    check: servesInOrder,
+  },
+  {
+    promise: 'waiters are served in order, each with a greater token',
+    onlyFor: { fair: 'fifo' },
+    check: servesInOrder,
+  },
+  {
+    promise: 'odd keys are usable and distinct',
+    async check(world) {
+      const store = await world.store();
+      const base = randomUUID();
+      const odd = [
+        '',
+        ' ',
+        '/',
+        '/..',
+        '%2F',
+        '%',
+        '{',
+        '}',
+        '{}',
+        '{a}',
+        '}{',
+        "'",
+        '"',
+        ':',
+        '*',
+        '\\',
+        '\n',
+        '한글',
+        '🔒',
+        'A',
+        'a',
+      ];
+      const long = 'x'.repeat(512 - base.length);
+      const keys = [
+        ...odd.map((text) => lockKey(base + text)),
+        lockKey(base + long),
+        lockKey(base + long.slice(1)),
+      ];
+      const grants = await Promise.all(keys.map((key) => store.acquire(request(key))));
+      expect(grants.map((grant) => grant?.key)).toEqual(keys);
+      for (const grant of grants) expect(await store.release(grant!)).toBe('released');
+    },
+  },
+  {
+    promise: 'a waiting key delays neither other keys nor releases',
+    async check(world) {
+      const [holder, store] = [await world.store(), await world.store()];
+      const [busy, free] = [freshKey('busy'), freshKey('free')];
+      const grant = await take(holder, busy);
+      const waiting = take(store, busy);
+      for (let n = 0; n < 20; n += 1)
+        expect(await store.release(await take(store, free, { waitTimeMs: 0 }))).toBe('released');
+      await holder.release(grant);
+      await store.release(await waiting);
+    },
+  },
+  {
+    promise: 'a hundred keys can be waited for at once',
+    async check(world) {
+      const [holder, store] = [await world.store(), await world.store()];
+      const keys = Array.from({ length: 100 }, (_, n) => freshKey(`k${n}`));
+      const held = await Promise.all(keys.map((key) => take(holder, key)));
+      const waiting = keys.map((key) => take(store, key));
+      await Promise.all(held.map((grant) => holder.release(grant)));
+      const grants = await Promise.all(waiting);
+      expect(grants.map((grant) => grant.key)).toEqual(keys);
+      await Promise.all(grants.map((grant) => store.release(grant)));
+    },
+  },
+  {
+    promise: 'a renewed lease outlives its lease time',
+    onlyFor: { ownership: 'lease' },
+    async check(world) {
+      const [holder, other] = [await world.store(), await world.store()];
+      const key = freshKey();
+      const grant = await take(holder, key, { leaseTimeMs: 300 });
+      for (let n = 0; n < 5; n += 1) {
+        await pause(120);
+        expect(await holder.renew([{ grant, leaseTimeMs: 300 }])).toEqual([true]);
+        expect(grant.validUntil).toBeGreaterThan(now() + 150);
+      }
+      expect(await other.acquire(request(key))).toBeNull();
+      expect(await holder.release(grant)).toBe('released');
+    },
+  },
+  {
+    promise: 'a renewal never shortens a lease',
+    onlyFor: { ownership: 'lease' },
+    async check(world) {
+      const [holder, other] = [await world.store(), await world.store()];
+      const key = freshKey();
+      const grant = await take(holder, key, { leaseTimeMs: 5_000 });
+      const { validUntil } = grant;
+      expect(await holder.renew([{ grant, leaseTimeMs: 100 }])).toEqual([true]);
+      expect(grant.validUntil).toBe(validUntil);
+      await pause(200);
+      expect(await other.acquire(request(key)), 'still held').toBeNull();
+    },
+  },
+  {
+    promise:
+      'a lease that is not renewed ends: its holder knows no later than its successor enters',
+    onlyFor: { ownership: 'lease' },
+    async check(world) {
+      const [evicted, successor] = [await world.store(), await world.store()];
+      const key = freshKey();
+      const old = await take(evicted, key, { leaseTimeMs: 200 });
+      const current = await take(successor, key);
+      expect(old.validUntil, 'the evicted holder still believes in it').toBeLessThanOrEqual(now());
+      if (current.fencingToken !== null)
+        expect(current.fencingToken > old.fencingToken!).toBe(true);
+      expect(await evicted.renew([{ grant: old, leaseTimeMs: 10_000 }])).toEqual([false]);
+      expect(await evicted.release(old)).toBe('not-held');
+      expect(await evicted.acquire(request(key)), 'the successor is untouched').toBeNull();
+      expect(await successor.release(current)).toBe('released');
+    },
+  },
+  {
+    promise: 'a renewal never brings back a lease that has ended',
+    onlyFor: { ownership: 'lease' },
+    async check(world) {
+      const [holder, other] = [await world.store(), await world.store()];
+      const key = freshKey();
+      const grant = await take(holder, key, { leaseTimeMs: 100 });
+      await pause(150);
+      expect(await holder.renew([{ grant, leaseTimeMs: 10_000 }])).toEqual([false]);
+      expect(await other.acquire(request(key)), 'the key is free').not.toBeNull();
+    },
+  },
+  {
+    promise: 'an abandoned grant keeps the key closed until its lease is over, and then only',
+    onlyFor: { ownership: 'lease' },
+    async check(world) {
+      const [holder, other] = [await world.store(), await world.store()];
+      const key = freshKey();
+      const grant = await take(holder, key, { leaseTimeMs: 400 });
+      holder.abandon(grant);
+      expect(await holder.acquire(request(key)), 'not even its own store').toBeNull();
+      expect(await other.acquire(request(key))).toBeNull();
+      const startedAt = now();
+      await other.release(await take(other, key));
+      expect(now() - startedAt).toBeGreaterThan(200);
+    },
+  },
+  {
+    promise:
+      'stop turns waiters away and lets grants be released; close ends grants and tells their holders',
+    async check(world) {
+      const [store, other] = [await world.store(), await world.store()];
+      const [key, second] = [freshKey(), freshKey()];
+      const grant = await take(store, key);
+      const kept = await take(store, second);
+      const waiting = store.acquire(request(key, { waitTimeMs: 60_000 }));
+      store.stop();
+      await expect(waiting).rejects.toBeInstanceOf(LockClosedError);
+      await expect(store.acquire(request(freshKey()))).rejects.toBeInstanceOf(LockClosedError);
+      expect(await store.release(grant)).toBe('released');
+      let reason: string | undefined;
+      kept.onLost = (why) => (reason = why);
+      await store.close();
+      expect(reason).toBe('closed');
+      expect(await other.acquire(request(second)), 'freed by close').not.toBeNull();
+    },
+  },
+];
+
+async function servesInOrder(world: StoreWorld): Promise<void> {
+  const store = await world.store();
+  const key = freshKey();
+  const first = await take(store, key);
+  const served: number[] = [];
+  let lastToken = first.fencingToken;
+  const waiters = Array.from({ length: 50 }, async (_, n) => {
+    const grant = await take(store, key);
+    served.push(n);
+    if (grant.fencingToken !== null) {
+      expect(grant.fencingToken > lastToken!).toBe(true);
+      lastToken = grant.fencingToken;
+    }
+    await store.release(grant);
+  });
+  await store.release(first);
+  await Promise.all(waiters);
+  expect(served).toEqual(Array.from({ length: 50 }, (_, n) => n));
+}
+
+export function appliesTo(clause: Clause, traits: StoreTraits): boolean {
+  return Object.entries(clause.onlyFor ?? {}).every(
+    ([trait, value]) => traits[trait as keyof StoreTraits] === value,
+  );
+}
+
+/** Declares a test per clause that the store's traits promise. */
+export function describeLockStore(
+  name: string,
+  open: () => Promise<StoreWorld>,
+  traits: StoreTraits,
+): void {
+  describe(`contract: ${name}`, () => {
+    it.each(
+      CONTRACT.filter((clause) => appliesTo(clause, traits)).map(
+        (clause) => [clause.promise, clause] as const,
+      ),
+    )('%s', async (_promise, clause) => {
+      const world = await open();
+      try {
+        await clause.check(world, traits);
+      } finally {
+        await world.close();
+      }
+    });
+  });
+}
