@@ -1,3 +1,4 @@
+import type { Redis } from 'ioredis';
 import {
   LockConfigurationError,
   LockStoreUnavailableError,
@@ -68,33 +69,10 @@ export class RedisBackend implements TurnBackend {
   async open(namespace: string, timeoutMs: number, listener: BackendListener): Promise<void> {
     const { commands, inbox, keyPrefix } = this.connections;
     this.#keyspace = new RedisKeyspace(keyPrefix, namespace);
-    const ready = new Promise<void>((resolve, reject) => {
-      const refuse = (error: unknown): void => {
-        const refused = redisError(error, null);
-        if (refused instanceof LockConfigurationError) reject((this.#refused = refused));
-      };
-      for (const client of [commands, inbox]) client?.on('error', refuse);
-      commands.on('ready', () => {
-        this.#refused = null;
-        listener.ready();
-        if (!inbox) resolve();
-      });
-      if (!inbox) return;
-      const subscribed = (): void => {
-        listener.ready();
-        resolve();
-      };
-      const channel = this.#keyspace.inbox + this.process;
-      this.#inbox = new RedisInbox(
-        inbox,
-        channel,
-        { woken: (key) => listener.woken(key), subscribed },
-        refuse,
-      );
-    });
+    const connected = this.#whenConnected(commands, inbox, listener);
     // A first attempt that fails goes on in the background; its error is the 'error' event.
     for (const client of [commands, inbox]) client?.connect().catch(() => undefined);
-    await within(ready, timeoutMs, `no connection within ${timeoutMs} ms`);
+    await within(connected, timeoutMs, `no connection within ${timeoutMs} ms`);
     await this.#probe();
   }
 
@@ -170,6 +148,34 @@ export class RedisBackend implements TurnBackend {
   async close(): Promise<void> {
     this.connections.commands.disconnect();
     this.connections.inbox?.disconnect();
+  }
+
+  /** Resolves once both connections are usable; goes on telling the listener whenever one of them is again. */
+  #whenConnected(commands: Redis, inbox: Redis | null, listener: BackendListener): Promise<void> {
+    return new Promise((resolve, reject) => {
+      const usable = { commands: false, inbox: inbox === null };
+      const report = (connection: keyof typeof usable): void => {
+        usable[connection] = true;
+        if (usable.commands && usable.inbox) resolve();
+        listener.ready();
+      };
+      const onError = (error: unknown): void => {
+        const refused = redisError(error, null);
+        if (refused instanceof LockConfigurationError) reject((this.#refused = refused));
+      };
+      commands.on('error', onError);
+      commands.on('ready', () => {
+        this.#refused = null;
+        report('commands');
+      });
+      if (!inbox) return;
+      inbox.on('error', onError);
+      this.#inbox = new RedisInbox(inbox, this.#keyspace.inbox + this.process, {
+        woken: (key) => listener.woken(key),
+        subscribed: () => report('inbox'),
+        failed: onError,
+      });
+    });
   }
 
   async #renewBatch(turns: readonly HeldTurn[]): Promise<boolean[]> {

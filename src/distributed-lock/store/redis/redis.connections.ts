@@ -54,16 +54,16 @@ export function lockConnections(
     if (isClient(connection)) return connection.duplicate(options);
     return new Redis({ ...connection, ...options });
   };
-  const given = isClient(connection)
-    ? connection.options
-    : typeof connection === 'string'
-      ? {}
-      : connection;
+  const keyPrefix = typeof connection === 'string' ? '' : optionsOf(connection).keyPrefix;
   return {
     commands: withScripts(make('commands')),
     inbox: inbox ? make('inbox') : null,
-    keyPrefix: given.keyPrefix ?? '',
+    keyPrefix: keyPrefix ?? '',
   };
+}
+
+function optionsOf(connection: RedisOptions | Redis): RedisOptions {
+  return isClient(connection) ? connection.options : connection;
 }
 
 /** By shape, not by class: an application may have another copy of ioredis. */

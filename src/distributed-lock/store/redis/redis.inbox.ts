@@ -1,6 +1,13 @@
 import type { Redis } from 'ioredis';
 import type { LockKey } from '../../key/lock-key.js';
 
+interface InboxListener {
+  woken(key: LockKey): void;
+  /** The subscription is confirmed, for the first time or again. */
+  subscribed(): void;
+  failed(error: unknown): void;
+}
+
 /**
  * One subscription per process, for its whole life: wake-ups are addressed to a process and name the key.
  *
@@ -11,8 +18,7 @@ export class RedisInbox {
   constructor(
     private readonly client: Redis,
     private readonly channel: string,
-    private readonly listener: { woken(key: LockKey): void; subscribed(): void },
-    private readonly onError: (error: unknown) => void,
+    private readonly listener: InboxListener,
   ) {
     client.on('ready', () => void this.#subscribe());
     client.on('message', (_channel: string, message: string) => listener.woken(message as LockKey));
@@ -28,7 +34,7 @@ export class RedisInbox {
       await this.client.subscribe(this.channel);
       this.listener.subscribed();
     } catch (error) {
-      this.onError(error);
+      this.listener.failed(error);
     }
   }
 }
