@@ -171,11 +171,12 @@ export class LockLostError extends DistributedLockError {
 export class LockNotHeldError extends DistributedLockError {
   readonly code = 'LOCK_NOT_HELD';
 
-  constructor(key: string) {
+  constructor(key: string, outcome: Partial<CallOutcome> = {}) {
     super(`Lock "${key}" is not held any more: it was released.`, key, {
       methodRan: true,
       committed: 'unknown',
       retryable: false,
+      ...outcome,
     });
   }
 }
@@ -206,20 +207,79 @@ export class LockInsideTransactionError extends DistributedLockError {
 }
 
 /**
- * The database answered COMMIT with ROLLBACK: a statement had failed before and its error was swallowed by
- * the method. Nothing was written.
+ * No connection could be had from the pool, or START failed; the driver's error is the `cause`.
+ *
+ * The method did not run. Safe to retry.
  */
-export class TransactionRolledBackError extends DistributedLockError {
-  readonly code = 'TRANSACTION_ROLLED_BACK';
+export class TransactionStartError extends DistributedLockError {
+  readonly code = 'TRANSACTION_START';
 
   constructor(key: string, options?: ErrorOptions) {
     super(
-      `Lock "${key}": the database rolled the transaction back at COMMIT, because an earlier statement in it had failed ` +
-        'and the error was swallowed. Nothing was written.',
+      `Lock "${key}": the transaction could not be started: ${reasonOf(options?.cause)}`,
       key,
-      { methodRan: true, committed: false, retryable: false },
+      { ...BEFORE_THE_METHOD, retryable: true },
       options,
     );
+  }
+}
+
+function reasonOf(cause: unknown): string {
+  return cause instanceof Error ? cause.message : String(cause);
+}
+
+/**
+ * Why a transaction did not commit although the method returned.
+ *
+ * - `answered-rollback`: the database answered COMMIT with ROLLBACK, because a statement had failed before and the
+ *   method swallowed its error
+ * - `deadlock`: the database had rolled the transaction back already (InnoDB, error 1213), and the method swallowed the error
+ * - `connection-lost`: the connection was gone before COMMIT was sent
+ */
+export type RollbackReason = 'answered-rollback' | 'deadlock' | 'connection-lost';
+
+const ROLLED_BACK: Record<RollbackReason, string> = {
+  'answered-rollback':
+    'the database rolled the transaction back at COMMIT, because an earlier statement in it had failed and the error was swallowed',
+  deadlock: 'the database rolled the transaction back after a deadlock, and the error was swallowed',
+  'connection-lost': 'the connection was lost before COMMIT was sent',
+};
+
+/**
+ * The database rolled the transaction back although the method returned. Nothing was written.
+ *
+ * Safe to retry where the method is not to blame: after a deadlock or a lost connection. The `cause` is the error that
+ * was swallowed, where it is known.
+ */
+export class TransactionRolledBackError extends DistributedLockError {
+  readonly code = 'TRANSACTION_ROLLED_BACK';
+  readonly reason: RollbackReason;
+
+  constructor(key: string, options: ErrorOptions & { readonly reason?: RollbackReason } = {}) {
+    const { reason = 'answered-rollback', ...errorOptions } = options;
+    super(
+      `Lock "${key}": ${ROLLED_BACK[reason]}. Nothing was written.`,
+      key,
+      { methodRan: true, committed: false, retryable: reason !== 'answered-rollback' },
+      errorOptions,
+    );
+    this.reason = reason;
+  }
+}
+
+/**
+ * The method handled its transaction in a way that would have broken the promise of the lock: it ended it by itself, or
+ * returned while a nested transaction was open. Nothing was written.
+ */
+export class TransactionMisuseError extends DistributedLockError {
+  readonly code = 'TRANSACTION_MISUSE';
+
+  constructor(key: string, detail: string) {
+    super(`Lock "${key}": ${detail}. The transaction is rolled back.`, key, {
+      methodRan: true,
+      committed: false,
+      retryable: false,
+    });
   }
 }
 

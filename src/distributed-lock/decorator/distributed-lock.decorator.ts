@@ -1,0 +1,163 @@
+import { show } from '../distributed-lock.duration.js';
+import { LockConfigurationError } from '../distributed-lock.errors.js';
+import {
+  type LockMethodOptions,
+  type OnTimeout,
+  resolveTimes,
+} from '../distributed-lock.options.js';
+import type { LockRuntime } from '../distributed-lock.runtime.js';
+import { copyMethodShape } from './copy-method-shape.js';
+import { injectRuntime, runtimeOf } from './injected-runtime.js';
+import {
+  type AnyMethod,
+  describeLockedMethod,
+  isMarkedAsLocked,
+  type LockedMethod,
+  markAsLocked,
+} from './locked-method.js';
+
+/** Names the lock, or several locks, from the arguments of a call. `this` is the instance. */
+export type KeyFunction<Args extends readonly unknown[]> = (
+  ...args: Args
+) => string | readonly string[];
+
+/** Options of {@link DistributedLock} beside the key. */
+export interface DistributedLockMethodOptions<
+  Timeout extends OnTimeout = OnTimeout,
+> extends LockMethodOptions {
+  /** Name of the module whose locks are used. Default: the one without a name. */
+  readonly use?: string;
+  readonly onTimeout?: Timeout;
+}
+
+/** Options of {@link DistributedLock}. */
+export interface DistributedLockOptions<
+  Args extends readonly unknown[] = [],
+  Timeout extends OnTimeout = OnTimeout,
+> extends DistributedLockMethodOptions<Timeout> {
+  /** Calls with equal keys run one at a time: a key expression such as `'application:{applicationId}'`, or a function. */
+  readonly key: string | KeyFunction<Args>;
+}
+
+/** Only a method that returns a promise can wait for its turn. */
+export type AsyncMethod = (...args: never[]) => Promise<unknown>;
+
+/** What the caller gets when the method was not run. Without `onTimeout`, `Timeout` is anything: then it is the default, to throw. */
+type Fallback<Timeout> = OnTimeout extends Timeout
+  ? never
+  : Timeout extends 'skip'
+    ? undefined
+    : Timeout extends (...args: never[]) => infer Result
+      ? Awaited<Result>
+      : never;
+
+/** `Method` itself if the key and the fallback fit it, else a text that says what does not. */
+type Fitting<Method extends AsyncMethod, Args extends readonly unknown[], Timeout> =
+  KeyFunction<Args> extends (...args: Parameters<Method>) => unknown
+    ? [Fallback<Timeout>] extends [Awaited<ReturnType<Method>>]
+      ? Method
+      : 'onTimeout gives callers a result that the method does not return'
+    : 'the key reads arguments that the method does not take';
+
+/** Accepts the methods that the key can be formed for, and that may return what `onTimeout` gives. */
+export type LockedMethodDecorator<Args extends readonly unknown[], Timeout = OnTimeout> = <
+  Method extends AsyncMethod,
+>(
+  prototype: object,
+  name: string | symbol,
+  descriptor: TypedPropertyDescriptor<Method> & { value?: Fitting<Method, Args, Timeout> },
+) => void;
+
+/**
+ * Runs the method under a distributed lock: evaluates the key, waits its turn, opens the transaction (if the module has
+ * transactions), runs the method, commits, and releases after the commit.
+ *
+ * Callers get what the method returns, or the very error it throws. Otherwise the method did not run, or its transaction was rolled back,
+ * and the error says so: see `DistributedLockError`.
+ *
+ * Put it above every decorator that wraps the method, and anywhere among those that only set metadata.
+ *
+ * @throws {LockConfigurationError} when the class is defined, for options or a key that cannot work with this method.
+ */
+export function DistributedLock<Timeout extends OnTimeout, Args extends readonly unknown[] = []>(
+  key: string | KeyFunction<Args>,
+  options?: DistributedLockMethodOptions<Timeout>,
+): LockedMethodDecorator<Args, Timeout>;
+export function DistributedLock<Timeout extends OnTimeout, Args extends readonly unknown[] = []>(
+  options: DistributedLockOptions<Args, Timeout>,
+): LockedMethodDecorator<Args, Timeout>;
+export function DistributedLock(first: unknown, second?: unknown): LockedMethodDecorator<never> {
+  return (prototype, name, descriptor: PropertyDescriptor) => {
+    const owner =
+      typeof prototype === 'function' ? (prototype as { name: string }) : prototype.constructor;
+    const where = `${owner.name}.${String(name)}`;
+    const method = methodOf(prototype, descriptor, where);
+    const locked = describeLockedMethod(where, method, optionsOf(first, second, where));
+    const wrapper = copyMethodShape(method, lockedWrapper(method, locked));
+    markAsLocked(wrapper, locked);
+    injectRuntime(prototype, locked.use);
+    descriptor.value = wrapper;
+  };
+}
+
+/** A wrapper is async to the caller: what is wrong with the call rejects, it does not throw. */
+function lockedWrapper(method: AnyMethod, locked: LockedMethod): AnyMethod {
+  const optionsOfCall = oncePerRuntime((runtime) => ({
+    times: resolveTimes(locked.options, runtime.times, `${locked.where}: `),
+    transaction: runtime.transactionFor(locked.options.transaction, locked.where),
+    onTimeout: locked.options.onTimeout ?? ('throw' as const),
+  }));
+
+  return async function (this: unknown, ...args: unknown[]): Promise<unknown> {
+    const runtime = runtimeOf(this, locked.use, locked.where);
+    return runtime.executor.execute({
+      ...optionsOfCall(runtime),
+      method: locked.where,
+      args,
+      keys: locked.keys(this, args),
+      proceed: async () => Reflect.apply(method, this, args),
+    });
+  };
+}
+
+/** Two applications in one process may run the same class with different defaults. */
+function oncePerRuntime<T>(compute: (runtime: LockRuntime) => T): (runtime: LockRuntime) => T {
+  const computed = new WeakMap<LockRuntime, T>();
+  return (runtime) => {
+    let value = computed.get(runtime);
+    if (value === undefined) computed.set(runtime, (value = compute(runtime)));
+    return value;
+  };
+}
+
+function optionsOf(first: unknown, second: unknown, where: string): object {
+  const positional = typeof first !== 'object' || first === null;
+  const given = positional ? (second ?? {}) : first;
+  if (typeof given !== 'object' || Array.isArray(given)) {
+    throw new LockConfigurationError(
+      `${where}: the options are ${show(given)}; allowed: an object, such as { waitTime: '3s' }.`,
+    );
+  }
+  return positional ? { ...given, key: first } : given;
+}
+
+/** @throws {LockConfigurationError} unless the decorator stands on an instance method that can be awaited. */
+function methodOf(
+  prototype: object,
+  descriptor: PropertyDescriptor | undefined,
+  where: string,
+): AnyMethod {
+  const refuse = (what: string) =>
+    new LockConfigurationError(`${where}: @DistributedLock stands on ${what}.`);
+  if (typeof prototype === 'function')
+    throw refuse('a static method; allowed: methods of instances, which Nest gives the lock to');
+  const method: unknown = descriptor?.value;
+  if (typeof method !== 'function') throw refuse('a property or an accessor; allowed: methods');
+  if (/Generator/.test(Object.prototype.toString.call(method))) {
+    throw refuse('a generator; allowed: methods that return a promise');
+  }
+  if (isMarkedAsLocked(method as AnyMethod)) {
+    throw refuse('a method that has one already; return several keys from one "key" instead');
+  }
+  return method as AnyMethod;
+}

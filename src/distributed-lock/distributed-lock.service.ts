@@ -1,0 +1,166 @@
+import { show } from './distributed-lock.duration.js';
+import { LockConfigurationError, LockWaitTimeoutError } from './distributed-lock.errors.js';
+import type { LockEvents } from './distributed-lock.events.js';
+import type { LockRequest } from './distributed-lock.executor.js';
+import {
+  type LockOptions,
+  refuseUnknownOptions,
+  resolveTimes,
+} from './distributed-lock.options.js';
+import type { LockRuntime } from './distributed-lock.runtime.js';
+import { lockKeys } from './key/lock-key.js';
+import type { Hold } from './lock/hold.js';
+import type { TransactionOptions } from './transaction/transaction-runner.js';
+
+/** One key, or several that are acquired in one order and held together. */
+export type KeyOrKeys = string | readonly string[];
+
+/** Options of {@link DistributedLockService.withTransaction}. */
+export interface LockTransactionOptions extends LockOptions {
+  readonly transaction?: TransactionOptions;
+}
+
+/** What a callback of {@link DistributedLockService.withTransaction} works with. `Manager` is TypeORM's `EntityManager`. */
+export interface LockedTransaction<Manager = unknown> {
+  readonly hold: Hold;
+  readonly manager: Manager;
+}
+
+const LOCK_OPTIONS = ['waitTime', 'leaseTime', 'renew', 'signal'];
+
+/**
+ * The flow of `@DistributedLock` for callers without a decorator.
+ *
+ * Every method rejects with `LockWaitTimeoutError` if another owner kept the key for the wait time, and with
+ * `LockInsideTransactionError` inside an open transaction.
+ */
+export class DistributedLockService {
+  constructor(private readonly runtime: LockRuntime) {}
+
+  /** What happens to the locks of this module. */
+  get events(): Pick<LockEvents, 'on'> {
+    return this.runtime.events;
+  }
+
+  /** Runs `work` under the lock, without a transaction, and releases on every path. */
+  withLock<T>(key: KeyOrKeys, work: (hold: Hold) => Promise<T>): Promise<T>;
+  withLock<T>(key: KeyOrKeys, options: LockOptions, work: (hold: Hold) => Promise<T>): Promise<T>;
+  async withLock<T>(key: KeyOrKeys, ...rest: readonly unknown[]): Promise<T> {
+    const { options, work } = optionsAndWork(rest, 'withLock');
+    return this.runtime.executor.execute<T>({
+      ...this.#request('withLock', key, options),
+      args: [],
+      onTimeout: 'throw',
+      proceed: async (hold) => (await work(hold)) as T,
+    });
+  }
+
+  /**
+   * Runs `work` in a transaction under the lock: the commit comes before the release.
+   *
+   * @throws {LockConfigurationError} if the module has no `transactions`.
+   */
+  withTransaction<T, Manager = unknown>(
+    key: KeyOrKeys,
+    options: LockTransactionOptions,
+    work: (locked: LockedTransaction<Manager>) => Promise<T>,
+  ): Promise<T>;
+  withTransaction<T, Manager = unknown>(
+    key: KeyOrKeys,
+    work: (locked: LockedTransaction<Manager>) => Promise<T>,
+  ): Promise<T>;
+  async withTransaction<T>(key: KeyOrKeys, ...rest: readonly unknown[]): Promise<T> {
+    const { options, work } = optionsAndWork(rest, 'withTransaction');
+    const { transaction = {}, ...lockOptions } = options as LockTransactionOptions;
+    if (typeof transaction !== 'object' || transaction === null) {
+      throw new LockConfigurationError(
+        `Option "${label('withTransaction')}: transaction" is ${show(transaction)}; allowed: the options of a transaction.`,
+      );
+    }
+    return this.runtime.executor.execute<T>({
+      ...this.#request('withTransaction', key, lockOptions),
+      transaction: this.runtime.transactionFor(transaction, label('withTransaction')),
+      args: [],
+      onTimeout: 'throw',
+      proceed: async (hold, manager) => (await work({ hold, manager })) as T,
+    });
+  }
+
+  /**
+   * Acquires the lock and leaves the release to the caller: `await using hold = await locks.acquire('job1')`.
+   *
+   * @throws {LockWaitTimeoutError} if another owner kept the key for the wait time.
+   */
+  async acquire(key: KeyOrKeys, options: LockOptions = {}): Promise<Hold> {
+    return this.runtime.executor.acquire(this.#request('acquire', key, options));
+  }
+
+  /** Tries once. @returns `null` if another owner has the key; a store that cannot answer rejects. */
+  async tryAcquire(
+    key: KeyOrKeys,
+    options: Omit<LockOptions, 'waitTime'> = {},
+  ): Promise<Hold | null> {
+    if ('waitTime' in options) {
+      throw new LockConfigurationError(
+        `Option "${label('tryAcquire')}: waitTime" is ${show(options.waitTime)}; allowed: none, it never waits. To wait, use acquire().`,
+      );
+    }
+    const request = this.#request('tryAcquire', key, { ...options, waitTime: 0 });
+    try {
+      return await this.runtime.executor.acquire(request);
+    } catch (error) {
+      if (error instanceof LockWaitTimeoutError) return null;
+      throw error;
+    }
+  }
+
+  /**
+   * Runs `work` as if no transaction were open around it: for work that is started inside a transaction but is no part of it.
+   * Locks it takes protect nothing that the open transaction has changed.
+   */
+  outsideTransaction<T>(work: () => T): T {
+    const { transactions } = this.runtime.executor;
+    return transactions === null ? work() : transactions.outside(work);
+  }
+
+  #request(method: string, key: unknown, options: unknown): LockRequest {
+    const where = `${label(method)}: `;
+    if (typeof options !== 'object' || options === null) {
+      throw new LockConfigurationError(
+        `${where}the options are ${show(options)}; allowed: an object.`,
+      );
+    }
+    refuseUnknownOptions(where, options, LOCK_OPTIONS);
+    const { signal, ...times } = options as LockOptions;
+    if (signal !== undefined && !(signal instanceof AbortSignal)) {
+      throw new LockConfigurationError(
+        `Option "${where}signal" is ${show(signal)}; allowed: an AbortSignal.`,
+      );
+    }
+    return {
+      method: label(method),
+      keys: lockKeys(key),
+      times: resolveTimes(times, this.runtime.times, where),
+      transaction: null,
+      ...(signal && { signal }),
+    };
+  }
+}
+
+function label(method: string): string {
+  return `DistributedLockService.${method}`;
+}
+
+/** `(work)` or `(options, work)`. */
+function optionsAndWork(
+  rest: readonly unknown[],
+  method: string,
+): { options: unknown; work: (given: unknown) => Promise<unknown> } {
+  const [options, work] = rest.length > 1 ? rest : [{}, rest[0]];
+  if (typeof work === 'function') {
+    return { options: options ?? {}, work: work as (given: unknown) => Promise<unknown> };
+  }
+  throw new LockConfigurationError(
+    `${label(method)}: the work is ${show(work)}; allowed: an async function.`,
+  );
+}

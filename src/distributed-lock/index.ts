@@ -1,0 +1,68 @@
+export {
+  type AsyncMethod,
+  DistributedLock,
+  type DistributedLockMethodOptions,
+  type DistributedLockOptions,
+  type KeyFunction,
+  type LockedMethodDecorator,
+} from './decorator/distributed-lock.decorator.js';
+export type { Duration } from './distributed-lock.duration.js';
+export {
+  type CallOutcome,
+  type Committed,
+  CommitOutcomeUnknownError,
+  DistributedLockError,
+  LockClosedError,
+  LockConfigurationError,
+  LockInsideTransactionError,
+  LockKeyError,
+  LockLostError,
+  LockNotHeldError,
+  LockStoreUnavailableError,
+  LockWaitTimeoutError,
+  type LossReason,
+  PostCommitHookError,
+  type RollbackReason,
+  TransactionContextEndedError,
+  TransactionMisuseError,
+  TransactionRolledBackError,
+  TransactionStartError,
+} from './distributed-lock.errors.js';
+export type { LockEvent, LockListener } from './distributed-lock.events.js';
+export { DistributedLockModule } from './distributed-lock.module.js';
+export type { DistributedLockOptionsFactory } from './distributed-lock.module-definition.js';
+export type {
+  DistributedLockModuleOptions,
+  LockMethodOptions,
+  LockOptions,
+  LockTimes,
+  OnTimeout,
+  TimeoutContext,
+} from './distributed-lock.options.js';
+export {
+  DistributedLockService,
+  type KeyOrKeys,
+  type LockedTransaction,
+  type LockTransactionOptions,
+} from './distributed-lock.service.js';
+export { getDistributedLockToken, InjectDistributedLock } from './distributed-lock.tokens.js';
+export type { LockKey } from './key/lock-key.js';
+export { currentHold } from './lock/current-hold.js';
+export type { Hold } from './lock/hold.js';
+export type {
+  AcquireRequest,
+  LockGrant,
+  LockStore,
+  ReleaseResult,
+  Renewal,
+  StoreTraits,
+} from './store/lock-store.js';
+export { memoryStore } from './store/memory/memory.lock-store.js';
+export type {
+  IsolationLevel,
+  OnOpenTransaction,
+  OpenTransaction,
+  TransactionHold,
+  TransactionOptions,
+  TransactionRunner,
+} from './transaction/transaction-runner.js';

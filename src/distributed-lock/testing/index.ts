@@ -1,0 +1,1 @@
+export { type Race, type RaceResult, raceTogether } from './race-together.js';

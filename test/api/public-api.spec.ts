@@ -1,0 +1,117 @@
+import { readFileSync } from 'node:fs';
+import ts from 'typescript';
+import { describe, expect, it } from 'vitest';
+
+/** A change here is a change of the public API: it belongs in the CHANGELOG. */
+const DOORS: Record<
+  string,
+  { readonly values: readonly string[]; readonly types: readonly string[] }
+> = {
+  '.': {
+    values: [
+      'CommitOutcomeUnknownError',
+      'DistributedLock',
+      'DistributedLockError',
+      'DistributedLockModule',
+      'DistributedLockService',
+      'InjectDistributedLock',
+      'LockClosedError',
+      'LockConfigurationError',
+      'LockInsideTransactionError',
+      'LockKeyError',
+      'LockLostError',
+      'LockNotHeldError',
+      'LockStoreUnavailableError',
+      'LockWaitTimeoutError',
+      'PostCommitHookError',
+      'TransactionContextEndedError',
+      'TransactionMisuseError',
+      'TransactionRolledBackError',
+      'TransactionStartError',
+      'currentHold',
+      'getDistributedLockToken',
+      'memoryStore',
+    ],
+    types: [
+      'AcquireRequest',
+      'AsyncMethod',
+      'CallOutcome',
+      'Committed',
+      'DistributedLockMethodOptions',
+      'DistributedLockModuleOptions',
+      'DistributedLockOptions',
+      'DistributedLockOptionsFactory',
+      'Duration',
+      'Hold',
+      'IsolationLevel',
+      'KeyFunction',
+      'KeyOrKeys',
+      'LockEvent',
+      'LockGrant',
+      'LockKey',
+      'LockListener',
+      'LockMethodOptions',
+      'LockOptions',
+      'LockStore',
+      'LockTimes',
+      'LockTransactionOptions',
+      'LockedMethodDecorator',
+      'LockedTransaction',
+      'LossReason',
+      'OnOpenTransaction',
+      'OnTimeout',
+      'OpenTransaction',
+      'ReleaseResult',
+      'Renewal',
+      'RollbackReason',
+      'StoreTraits',
+      'TimeoutContext',
+      'TransactionHold',
+      'TransactionOptions',
+      'TransactionRunner',
+    ],
+  },
+  './testing': { values: ['raceTogether'], types: ['Race', 'RaceResult'] },
+};
+
+const ROOT = new URL('../../', import.meta.url);
+
+/** The source behind a door, as package.json names it. */
+function sourceOf(door: string): ts.SourceFile {
+  const manifest = JSON.parse(readFileSync(new URL('package.json', ROOT), 'utf8')) as {
+    exports: Record<string, { readonly default: string }>;
+  };
+  const path = manifest.exports[door]!.default.replace('./dist/', 'src/').replace(/\.js$/, '.ts');
+  return ts.createSourceFile(
+    path,
+    readFileSync(new URL(path, ROOT), 'utf8'),
+    ts.ScriptTarget.Latest,
+  );
+}
+
+describe.each(Object.keys(DOORS))('door %s', (door) => {
+  it('exports these names, one by one', () => {
+    const found = { values: [] as string[], types: [] as string[] };
+    for (const statement of sourceOf(door).statements) {
+      if (
+        !ts.isExportDeclaration(statement) ||
+        !statement.exportClause ||
+        !ts.isNamedExports(statement.exportClause)
+      ) {
+        throw new Error('a door lists names, it does not make or re-export them wholesale');
+      }
+      for (const { name, isTypeOnly } of statement.exportClause.elements) {
+        (statement.isTypeOnly || isTypeOnly ? found.types : found.values).push(name.text);
+      }
+    }
+    expect({ values: found.values.toSorted(), types: found.types.toSorted() }).toEqual(DOORS[door]);
+  });
+
+  it('gives the same values when it is imported', async () => {
+    const specifier = `nestjs-distributed-lock${door.slice(1)}`;
+    const exported = (await (specifier.endsWith('testing')
+      ? import('nestjs-distributed-lock/testing')
+      : import('nestjs-distributed-lock'))) as object;
+    expect(Object.keys(exported).toSorted()).toEqual(DOORS[door]!.values);
+  });
+});
