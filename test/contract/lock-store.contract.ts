@@ -13,6 +13,7 @@ import type {
 
 /** One backend, seen by several stores as if each were a process of its own. */
 export interface StoreWorld {
+  readonly namespace: string;
   /** A store on the same backend and namespace, opened. */
   store(): Promise<LockStore>;
   close(): Promise<void>;
@@ -307,6 +308,20 @@ export const CONTRACT: readonly Clause[] = [
       const startedAt = now();
       await other.release(await take(other, key));
       expect(now() - startedAt).toBeGreaterThan(200);
+    },
+  },
+  {
+    promise: 'a store that was closed can be opened again',
+    async check(world) {
+      const store = await world.store();
+      const key = freshKey();
+      await take(store, key);
+      await store.close();
+      await store.open(world.namespace, 5_000);
+      const held = await take(store, key);
+      const waiting = take(store, key);
+      expect(await store.release(held)).toBe('released');
+      expect(await store.release(await waiting)).toBe('released');
     },
   },
   {

@@ -10,6 +10,7 @@ async function memoryWorld(): Promise<StoreWorld> {
   const world = new MemoryWorld();
   const stores: LockStore[] = [];
   return {
+    namespace: 'contract',
     async store() {
       const store = memoryStoreIn(world);
       await store.open('contract', 1_000);

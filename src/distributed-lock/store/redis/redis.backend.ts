@@ -21,6 +21,7 @@ import type { LockConnections } from './redis.connections.js';
 import { redisError } from './redis.errors.js';
 import { RedisInbox } from './redis.inbox.js';
 import { RedisKeyspace } from './redis.keys.js';
+import type { ScriptConnection } from './redis.scripts.js';
 
 /** How waiting works against this server. */
 export interface RedisTiming {
@@ -44,6 +45,7 @@ const POLL_LONGEST_MS = 250;
 export class RedisBackend implements TurnBackend {
   readonly traits: StoreTraits;
   #keyspace = new RedisKeyspace('', 'lock');
+  #connections: LockConnections | null = null;
   #inbox: RedisInbox | null = null;
   #inboxCheckedAt = 0;
   /** Highest turn number seen, over all keys: whoever saw it never accepts a lower one, also after the server lost its data. */
@@ -51,7 +53,8 @@ export class RedisBackend implements TurnBackend {
   #refused: LockConfigurationError | null = null;
 
   constructor(
-    private readonly connections: LockConnections,
+    /** Called at each `open`: a store that was closed can be opened again, with connections of its own. */
+    private readonly connect: () => LockConnections,
     /** Empty when polling: scripts then neither queue nor wake. */
     private readonly process: string,
     private readonly timing: RedisTiming,
@@ -61,13 +64,13 @@ export class RedisBackend implements TurnBackend {
       ownership: 'lease',
       fencing: 'store-wide',
       fair: 'process',
-      wakes: connections.inbox ? 'push' : 'poll',
+      wakes: process === '' ? 'poll' : 'push',
       reach: 'server',
     };
   }
 
   async open(namespace: string, timeoutMs: number, listener: BackendListener): Promise<void> {
-    const { commands, inbox, keyPrefix } = this.connections;
+    const { commands, inbox, keyPrefix } = (this.#connections = this.connect());
     this.#keyspace = new RedisKeyspace(keyPrefix, namespace);
     const connected = this.#whenConnected(commands, inbox, listener);
     // A first attempt that fails goes on in the background; its error is the 'error' event.
@@ -89,8 +92,8 @@ export class RedisBackend implements TurnBackend {
       flag(queue && more),
     ];
     const place = [this.#seen, since ?? '0'];
-    const reply = await this.#send(key, () =>
-      this.connections.commands.lockAcquire(lock, fence, waiting, ...args, ...place),
+    const reply = await this.#send(key, (commands) =>
+      commands.lockAcquire(lock, fence, waiting, ...args, ...place),
     );
     const [granted, turnOrTtl, holder, waitsSince] = reply as [
       number,
@@ -117,8 +120,8 @@ export class RedisBackend implements TurnBackend {
     }
     const { lock, fence, waiting } = this.#keyspace.of(turn.key);
     const args = [turn.owner, Math.ceil(turn.leaseTimeMs), this.process, this.#seen];
-    const reply = await this.#send(turn.key, () =>
-      this.connections.commands.lockPass(lock, fence, waiting, ...args, ...this.#wakeUp(turn.key)),
+    const reply = await this.#send(turn.key, (commands) =>
+      commands.lockPass(lock, fence, waiting, ...args, ...this.#wakeUp(turn.key)),
     );
     const [outcome, turnOrSince] = reply as [number, string?];
     if (outcome === 1) return { outcome: 'continues', tokens: this.#tokens(turnOrSince!) };
@@ -138,16 +141,19 @@ export class RedisBackend implements TurnBackend {
   async giveBack(turn: TurnRef, more = false): Promise<GiveBackAnswer> {
     const { lock, waiting } = this.#keyspace.of(turn.key);
     const args = [turn.owner, this.process, flag(more)];
-    const reply = await this.#send(turn.key, () =>
-      this.connections.commands.lockRelease(lock, waiting, ...args, ...this.#wakeUp(turn.key)),
+    const reply = await this.#send(turn.key, (commands) =>
+      commands.lockRelease(lock, waiting, ...args, ...this.#wakeUp(turn.key)),
     );
     const [held, woke] = reply as [number, number];
     return { held: held === 1, woke: woke === 1 };
   }
 
   async close(): Promise<void> {
-    this.connections.commands.disconnect();
-    this.connections.inbox?.disconnect();
+    const connections = this.#connections;
+    this.#connections = null;
+    this.#inbox = null;
+    connections?.commands.disconnect();
+    connections?.inbox?.disconnect();
   }
 
   /** Resolves once both connections are usable; goes on telling the listener whenever one of them is again. */
@@ -184,8 +190,8 @@ export class RedisBackend implements TurnBackend {
       `${turnNumber(tokens)}:${owner}`,
       Math.ceil(leaseTimeMs),
     ]);
-    const reply = await this.#send(null, () =>
-      this.connections.commands.lockRenew(locks.length, ...locks, ...values),
+    const reply = await this.#send(null, (commands) =>
+      commands.lockRenew(locks.length, ...locks, ...values),
     );
     return (reply as number[]).map((answer) => answer === 1);
   }
@@ -231,11 +237,19 @@ export class RedisBackend implements TurnBackend {
   }
 
   /** Rejects in bounded time. A command that is late may still be executed; the owner ids in it make that harmless. */
-  async #send(key: LockKey | null, command: () => Promise<unknown>): Promise<unknown> {
+  async #send(
+    key: LockKey | null,
+    command: (commands: ScriptConnection) => Promise<unknown>,
+  ): Promise<unknown> {
     if (this.#refused) throw this.#refused;
+    if (!this.#connections) throw new LockStoreUnavailableError('redis', key, 'not open');
     const { commandTimeoutMs } = this.timing;
     try {
-      return await within(command(), commandTimeoutMs, `no answer within ${commandTimeoutMs} ms`);
+      return await within(
+        command(this.#connections.commands),
+        commandTimeoutMs,
+        `no answer within ${commandTimeoutMs} ms`,
+      );
     } catch (error) {
       throw error instanceof LockStoreUnavailableError ? error : redisError(error, key);
     }

@@ -5,7 +5,12 @@ import { refuseUnknownOptions } from '../../distributed-lock.options.js';
 import type { LockStore } from '../lock-store.js';
 import { QueueingLockStore } from '../queueing.lock-store.js';
 import { RedisBackend } from './redis.backend.js';
-import { checkConnection, lockConnections, type RedisConnection } from './redis.connections.js';
+import {
+  checkConnection,
+  type LockConnections,
+  lockConnections,
+  type RedisConnection,
+} from './redis.connections.js';
 
 /** Options of {@link redisStore}. Times are milliseconds, or a text such as `'2s'`. */
 export interface RedisStoreOptions {
@@ -63,12 +68,11 @@ export function redisStore(options: RedisStoreOptions): LockStore {
     options.commandTimeout ?? 2_000,
     10,
   );
-  const connections = lockConnections(checkConnection(options.connection), {
-    inbox: wake === 'push',
-    commandTimeoutMs,
-  });
+  const connection = checkConnection(options.connection);
+  const connect = (): LockConnections =>
+    lockConnections(connection, { inbox: wake === 'push', commandTimeoutMs });
   const processId = randomBytes(12).toString('base64url');
-  const backend = new RedisBackend(connections, wake === 'push' ? processId : '', {
+  const backend = new RedisBackend(connect, wake === 'push' ? processId : '', {
     commandTimeoutMs,
     safetyLookMs: durationMs('redisStore.safetyLook', options.safetyLook ?? 5_000, 10),
     patienceMs: PATIENCE_MS,
