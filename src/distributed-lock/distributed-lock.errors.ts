@@ -241,7 +241,8 @@ export type RollbackReason = 'answered-rollback' | 'deadlock' | 'connection-lost
 const ROLLED_BACK: Record<RollbackReason, string> = {
   'answered-rollback':
     'the database rolled the transaction back at COMMIT, because an earlier statement in it had failed and the error was swallowed',
-  deadlock: 'the database rolled the transaction back after a deadlock, and the error was swallowed',
+  deadlock:
+    'the database rolled the transaction back after a deadlock, and the error was swallowed',
   'connection-lost': 'the connection was lost before COMMIT was sent',
 };
 

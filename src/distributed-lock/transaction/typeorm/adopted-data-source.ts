@@ -1,0 +1,127 @@
+import type { DataSource, EntityManager, QueryRunner } from 'typeorm';
+import { LockConfigurationError } from '../../distributed-lock.errors.js';
+import { around } from './around.js';
+import { ManagedTransaction } from './managed-transaction.js';
+import { isBound, joinDataSource, joinManager } from './native-joining.js';
+import { innermost, innermostJoined } from './transaction-context.js';
+import type { TransactionRecord } from './transaction-record.js';
+import { TransactionSubscriber } from './transaction-subscriber.js';
+import type { TransactionHold } from '../transaction-runner.js';
+
+/** One adoption per DataSource, however many runners and applications use it. */
+const adopted = new WeakMap<DataSource, AdoptedDataSource>();
+
+/** The name that `TypeOrmModule.forRoot({ name })` gave it; `'default'` without one. */
+export function dataSourceName(dataSource: DataSource): string {
+  // TypeORM 1 took `name` out of the types; Nest still passes it.
+  return (dataSource.options as { readonly name?: string }).name ?? 'default';
+}
+
+/**
+ * A DataSource whose transactions are noticed and whose repositories join the transaction of a locked call.
+ * It need not be initialized yet, and may be destroyed and initialized again.
+ */
+export class AdoptedDataSource {
+  readonly #createQueryRunner: () => QueryRunner;
+  readonly #subscriber: TransactionSubscriber;
+  readonly #managers = new WeakSet<EntityManager>();
+  #recordsPlaces: boolean | undefined;
+
+  private constructor(readonly dataSource: DataSource) {
+    this.#createQueryRunner = dataSource.createQueryRunner.bind(dataSource);
+    this.#subscriber = new TransactionSubscriber(dataSource, () => this.recordsPlaces);
+    keepFirst(dataSource, this.#subscriber);
+    joinDataSource(
+      dataSource,
+      () => this.#joinedRunner(),
+      (manager) => this.adoptManager(manager),
+    );
+    around(dataSource, 'createQueryRunner', (create) => {
+      const runner = create() as QueryRunner;
+      this.#subscriber.expect(runner);
+      return runner;
+    });
+    this.adoptManager(dataSource.manager);
+  }
+
+  /**
+   * Idempotent.
+   *
+   * @throws {LockConfigurationError} if another library has patched the DataSource for the same purpose.
+   */
+  static of(dataSource: DataSource): AdoptedDataSource {
+    if (Object.getOwnPropertyDescriptor(dataSource, 'manager')?.get !== undefined) {
+      throw new LockConfigurationError(
+        `DataSource "${dataSourceName(dataSource)}" is patched by typeorm-transactional (addTransactionalDataSource); ` +
+          'two libraries cannot both decide which transaction a repository joins. Remove that call for this DataSource, ' +
+          'or name other ones in the option "transactions.dataSource".',
+      );
+    }
+    let adoption = adopted.get(dataSource);
+    if (adoption === undefined) {
+      adoption = new AdoptedDataSource(dataSource);
+      adopted.set(dataSource, adoption);
+    }
+    return adoption;
+  }
+
+  get name(): string {
+    return dataSourceName(this.dataSource);
+  }
+
+  /** Whether errors can say where a transaction was opened. `true` until told otherwise by all who use the DataSource. */
+  get recordsPlaces(): boolean {
+    return this.#recordsPlaces ?? true;
+  }
+
+  recordPlaces(wanted: boolean): void {
+    this.#recordsPlaces = wanted || (this.#recordsPlaces ?? false);
+  }
+
+  adoptManager(manager: EntityManager): void {
+    if (this.#managers.has(manager) || isBound(manager)) return;
+    this.#managers.add(manager);
+    joinManager(manager, () => this.#joinedRunner());
+  }
+
+  /** The transaction on this DataSource that the current chain is inside of, whoever opened it. */
+  openTransaction(): TransactionRecord | undefined {
+    return innermost(
+      (transaction) => transaction.dataSource === this.dataSource && transaction.isOpen,
+    );
+  }
+
+  /** A transaction for a locked call; not yet started. */
+  newTransaction(hold: TransactionHold, report: (message: string) => void): ManagedTransaction {
+    const transaction = new ManagedTransaction(
+      this.dataSource,
+      this.#createQueryRunner(),
+      hold,
+      report,
+    );
+    this.#subscriber.guard(transaction);
+    return transaction;
+  }
+
+  #joinedRunner(): QueryRunner | undefined {
+    return innermostJoined((transaction) => transaction.dataSource === this.dataSource)
+      ?.joinedRunner;
+  }
+}
+
+/** `initialize()` replaces the list of subscribers; whatever it is replaced by, ours stays the first. */
+function keepFirst(dataSource: DataSource, subscriber: TransactionSubscriber): void {
+  const withOurs = (others: DataSource['subscribers']): DataSource['subscribers'] => [
+    subscriber,
+    ...others.filter((other) => other !== subscriber),
+  ];
+  let subscribers = withOurs(dataSource.subscribers);
+  Object.defineProperty(dataSource, 'subscribers', {
+    configurable: true,
+    enumerable: true,
+    get: () => subscribers,
+    set: (others: DataSource['subscribers']) => {
+      subscribers = withOurs(others);
+    },
+  });
+}

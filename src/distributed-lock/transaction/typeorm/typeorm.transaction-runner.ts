@@ -1,0 +1,168 @@
+import { DataSource, EntityManager, Repository } from 'typeorm';
+import { show } from '../../distributed-lock.duration.js';
+import { LockConfigurationError } from '../../distributed-lock.errors.js';
+import type {
+  OnOpenTransaction,
+  OpenTransaction,
+  TransactionHold,
+  TransactionOptions,
+  TransactionRunner,
+} from '../transaction-runner.js';
+import { AdoptedDataSource, dataSourceName } from './adopted-data-source.js';
+import { chooseDataSources } from './data-source-choice.js';
+import { captureStack } from './opened-at.js';
+import { innermost, insideOf, joinedTo, outsideTransactions } from './transaction-context.js';
+import type { TransactionRecord } from './transaction-record.js';
+import { checkCallOptions, resolveTypeOrmOptions } from './typeorm.options.js';
+import type { ResolvedTypeOrmOptions, TypeOrmTransactionsOptions } from './typeorm.options.js';
+
+/**
+ * Runs locked methods in TypeORM transactions that everything made from the DataSource joins: injected repositories and
+ * managers, ActiveRecord, query builders, custom repositories; `dataSource.transaction` inside becomes a savepoint.
+ */
+export class TypeOrmTransactionRunner implements TransactionRunner<EntityManager> {
+  readonly #options: ResolvedTypeOrmOptions;
+  readonly #sources = new Map<string, AdoptedDataSource>();
+  readonly #warned = new Set<string>();
+
+  constructor(options: TypeOrmTransactionsOptions) {
+    this.#options = resolveTypeOrmOptions(options);
+    // A DataSource that is given as an object works at once, also where no Nest container will ever call `adopt`.
+    if (this.#options.dataSources.some((each) => each instanceof DataSource)) {
+      this.#adoptSources(
+        this.#options.dataSources.filter((each) => each instanceof DataSource),
+        [],
+      );
+    }
+  }
+
+  check(options: TransactionOptions): void {
+    checkCallOptions(options);
+    if (this.#sources.size === 0) return; // not adopted yet: `run` checks again
+    const { dataSource } = this.#source(options);
+    const supported: unknown = (dataSource.driver as { supportedIsolationLevels?: unknown })
+      .supportedIsolationLevels;
+    if (
+      options.isolation === undefined ||
+      !Array.isArray(supported) ||
+      supported.includes(options.isolation)
+    )
+      return;
+    throw new LockConfigurationError(
+      `Option "transaction.isolation" is ${show(options.isolation)}; allowed for ${dataSource.options.type}: ${supported.map(show).join(', ')}.`,
+    );
+  }
+
+  adopt(instances: Iterable<unknown>): void {
+    const all = [...instances];
+    this.#adoptSources(
+      this.#options.dataSources,
+      all.filter((each) => each instanceof DataSource),
+    );
+    for (const instance of all) {
+      const manager = instance instanceof Repository ? instance.manager : instance;
+      if (manager instanceof EntityManager) this.#ofManager(manager)?.adoptManager(manager);
+    }
+  }
+
+  openTransaction(): OpenTransaction | undefined {
+    const sources = [...this.#sources.values()];
+    const open = innermost(
+      (transaction) =>
+        transaction.isOpen &&
+        sources.some(({ dataSource }) => dataSource === transaction.dataSource),
+    );
+    return open && { dataSource: dataSourceName(open.dataSource), openedAt: open.openedAt };
+  }
+
+  onOpenTransaction(options: TransactionOptions): OnOpenTransaction {
+    return options.onOpenTransaction ?? this.#options.onOpenTransaction;
+  }
+
+  outside<T>(work: () => T): T {
+    return outsideTransactions(work);
+  }
+
+  async run<T>(
+    options: TransactionOptions,
+    hold: TransactionHold,
+    work: (manager: EntityManager) => Promise<T>,
+  ): Promise<T> {
+    const source = this.#source(options);
+    const place = source.recordsPlaces ? captureStack() : null;
+    const open = source.openTransaction();
+    if (open !== undefined) {
+      if (this.onOpenTransaction(options) === 'warn' && open.key !== hold.key)
+        this.#warnOfUselessLock(open, hold);
+      return joinedTo(open, async () => work(open.runner.manager));
+    }
+
+    const transaction = source.newTransaction(hold, (message) => this.#options.onWarning(message));
+    await transaction.start(options.isolation, place);
+    let result: T;
+    try {
+      result = await joinedTo(transaction, async () => work(transaction.manager));
+    } catch (error) {
+      await insideOf(transaction, () => transaction.rollback());
+      throw transaction.guard.told(error);
+    }
+    await insideOf(transaction, () => transaction.commit());
+    return result;
+  }
+
+  #adoptSources(wanted: ResolvedTypeOrmOptions['dataSources'], found: readonly DataSource[]): void {
+    this.#sources.clear();
+    for (const [name, dataSource] of chooseDataSources(wanted, found)) {
+      const source = AdoptedDataSource.of(dataSource);
+      source.recordPlaces(this.#options.recordPlaces);
+      this.#sources.set(name, source);
+    }
+  }
+
+  #ofManager(manager: EntityManager): AdoptedDataSource | undefined {
+    const { dataSource } = manager as { readonly dataSource?: DataSource };
+    const owner = dataSource ?? manager.connection; // its name in TypeORM 0.3
+    return [...this.#sources.values()].find((source) => source.dataSource === owner);
+  }
+
+  /** @throws {LockConfigurationError} if the call names none, or one that is not there. */
+  #source(options: TransactionOptions): AdoptedDataSource {
+    const { dataSource: name } = options;
+    const source = name === undefined ? this.#defaultSource() : this.#sources.get(name);
+    if (source !== undefined) return source;
+    const names = [...this.#sources.keys()].map(show).join(', ');
+    throw new LockConfigurationError(
+      names === ''
+        ? 'A locked method was called before the application was bootstrapped: its DataSources are not known yet. ' +
+            'Call it later, or pass the DataSource: typeormTransactions({ dataSource }).'
+        : `Option "transaction.dataSource" is ${show(name)}; allowed: ${names}.`,
+    );
+  }
+
+  #defaultSource(): AdoptedDataSource | undefined {
+    const [first] = this.#sources.values();
+    const isChosen = this.#options.dataSources.length > 0 || this.#sources.size === 1;
+    return isChosen ? first : this.#sources.get('default');
+  }
+
+  #warnOfUselessLock(open: TransactionRecord, hold: TransactionHold): void {
+    const place = open.openedAt ?? 'an unknown place';
+    if (this.#warned.has(place)) return;
+    this.#warned.add(place);
+    this.#options.onWarning(
+      `Lock "${hold.key}" was taken inside a transaction opened at ${place}: it is released before that transaction commits ` +
+        'and protects nothing. Take the lock first; then remove onOpenTransaction: "warn".',
+    );
+  }
+}
+
+/**
+ * Transactions of TypeORM for `DistributedLockModule.forRoot({ transactions })`.
+ *
+ * @throws {LockConfigurationError} naming the option, the value and what is allowed.
+ */
+export function typeormTransactions(
+  options: TypeOrmTransactionsOptions = {},
+): TypeOrmTransactionRunner {
+  return new TypeOrmTransactionRunner(options);
+}
