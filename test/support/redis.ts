@@ -1,0 +1,99 @@
+import { connect } from 'node:net';
+import { findBinary } from './binaries.js';
+import { type Throwaway, onFreePort, startThrowaway, temporaryDirectory } from './throwaway.js';
+
+export interface RedisOptions {
+  /** Further arguments of `redis-server`: `['--maxmemory', '1mb']`. */
+  readonly args?: readonly string[];
+  /** Default: a free one. */
+  readonly port?: number;
+}
+
+/** A Redis of the test's own, to be killed, frozen and emptied as it likes. Nothing is written to disk. */
+export interface OwnRedis {
+  readonly url: string;
+  readonly port: number;
+  /** Changes with `restart`. */
+  readonly pid: number;
+  /** Ends it in order. Also after `kill` and `freeze`. */
+  stop(): Promise<void>;
+  /** SIGKILL. Resolves when the port is closed. */
+  kill(): Promise<void>;
+  /** SIGSTOP: connections stay open, nothing is answered. */
+  freeze(): void;
+  /** SIGCONT. */
+  thaw(): void;
+  /** A new server on the same port that has lost everything; kills the old one if it still runs. */
+  restart(): Promise<void>;
+}
+
+const BINARIES = ['redis-server', 'valkey-server'];
+
+export function canStartRedis(): boolean {
+  return findBinary(BINARIES) !== undefined;
+}
+
+/** @throws {Error} if this machine has no `redis-server`, or it does not start. */
+export async function startRedis(options: RedisOptions = {}): Promise<OwnRedis> {
+  const binary = findBinary(BINARIES);
+  if (!binary) throw new Error('This machine has no redis-server.');
+  return onFreePort(options.port, async (port) => {
+    let server = await launch(binary, port, options.args ?? []);
+    const kill = async () => {
+      signal(server.pid, 'SIGKILL');
+      await server.gone;
+    };
+    return {
+      url: `redis://127.0.0.1:${port}`,
+      port,
+      get pid() {
+        return server.pid;
+      },
+      stop: () => server.stop(),
+      kill,
+      freeze: () => signal(server.pid, 'SIGSTOP'),
+      thaw: () => signal(server.pid, 'SIGCONT'),
+      async restart() {
+        await kill();
+        server = await launch(binary, port, options.args ?? []);
+      },
+    };
+  });
+}
+
+function launch(binary: string, port: number, args: readonly string[]): Promise<Throwaway> {
+  const directory = temporaryDirectory('redis');
+  const place = ['--bind', '127.0.0.1', '--port', String(port), '--dir', directory];
+  const inMemory = ['--save', '', '--appendonly', 'no', '--daemonize', 'no'];
+  return startThrowaway({
+    name: 'redis-server',
+    command: binary,
+    args: [...place, ...inMemory, ...args],
+    directory,
+    isReady: () => answersPing(port),
+  });
+}
+
+/** An answer of any kind counts: a server that wants a password first is up, too. */
+async function answersPing(port: number): Promise<boolean> {
+  const socket = connect(port, '127.0.0.1');
+  try {
+    return await new Promise<boolean>((resolve) => {
+      socket.setTimeout(1_000, () => resolve(false));
+      socket.on('error', () => resolve(false));
+      socket.on('data', (reply) => resolve(/^(\+PONG|-NOAUTH|-DENIED)/.test(reply.toString())));
+      socket.write('PING\r\n');
+    });
+  } finally {
+    socket.destroy();
+  }
+}
+
+function signal(pid: number, name: NodeJS.Signals): void {
+  try {
+    process.kill(pid, name);
+  } catch (error) {
+    // A server that is gone already needs no signal.
+    if ((error as NodeJS.ErrnoException).code !== 'ESRCH') throw error;
+  }
+}
