@@ -22,7 +22,8 @@ export class WorkerPool {
 
   worker(index: number): WorkerProcess {
     const found = this.workers[index];
-    if (!found) throw new RangeError(`There is no worker ${index}; there are ${this.workers.length}.`);
+    if (!found)
+      throw new RangeError(`There is no worker ${index}; there are ${this.workers.length}.`);
     return found;
   }
 
@@ -32,7 +33,11 @@ export class WorkerPool {
    * @returns one settled result per call, in the order of the calls.
    */
   together<T>(
-    calls: readonly { readonly worker: number; readonly command: string; readonly payload?: unknown }[],
+    calls: readonly {
+      readonly worker: number;
+      readonly command: string;
+      readonly payload?: unknown;
+    }[],
   ): Promise<PromiseSettledResult<T>[]> {
     const startAt = monotonicMs() + LEAD_MS;
     return Promise.allSettled(

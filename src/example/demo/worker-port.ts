@@ -9,7 +9,10 @@ export type Commands = Readonly<Record<string, (payload: never) => unknown>>;
  *
  * The process ends with the pool, however that one ends: `close` is given 5 s.
  */
-export function serve(commands: Commands, close: () => Promise<void> = async () => undefined): void {
+export function serve(
+  commands: Commands,
+  close: () => Promise<void> = async () => undefined,
+): void {
   process.on('message', (message: CallMessage) => void answer(commands, message));
   process.on('disconnect', () => {
     setTimeout(() => process.exit(1), 5_000).unref();
@@ -26,7 +29,10 @@ export function report(name: string, detail?: unknown): void {
   send({ kind: 'event', event: { name, at: monotonicMs(), detail } });
 }
 
-async function answer(commands: Commands, { id, command, payload, startAt }: CallMessage): Promise<void> {
+async function answer(
+  commands: Commands,
+  { id, command, payload, startAt }: CallMessage,
+): Promise<void> {
   try {
     const run = commands[command] as ((payload: unknown) => unknown) | undefined;
     if (!run) throw new Error(`This worker has no command "${command}".`);
