@@ -5,7 +5,7 @@ import {
   type LossReason,
 } from '../distributed-lock.errors.js';
 import type { LockKey } from '../key/lock-key.js';
-import type { Busy, PassAnswer, TurnBackend } from './turn-backend.js';
+import type { Busy, PassAnswer, TurnBackend, TurnSession } from './turn-backend.js';
 import { type Grant, Turn } from './turn.js';
 import { WaitList, type Waiter } from './wait-list.js';
 
@@ -47,7 +47,6 @@ export class KeyQueue {
   readonly #waiters = new WaitList();
   #phase: Phase = 'idle';
   #owner: string | null = null;
-  #turn: Turn | null = null;
   #grant: Grant | null = null;
   /** A wake-up came while a command was on its way: messages and answers travel on two connections and overtake each other. */
   #woken = false;
@@ -58,7 +57,10 @@ export class KeyQueue {
   #traces = false;
   #failures = 0;
   #lastError: LockStoreUnavailableError | null = null;
+  /** The backend has answered a command of this queue. */
+  #heard = false;
   #timer: NodeJS.Timeout | null = null;
+  readonly #whenSettled: (() => void)[] = [];
 
   constructor(
     readonly key: LockKey,
@@ -68,9 +70,7 @@ export class KeyQueue {
   /** Why nobody can say whether the key is busy; `null` where it is, or was when last asked. */
   get trouble(): string | LockStoreUnavailableError | null {
     if (this.#lastError) return this.#lastError;
-    return this.#phase === 'asking' && this.#attempt === 0 && !this.#turn
-      ? 'it has not answered yet'
-      : null;
+    return this.#phase === 'asking' && !this.#heard ? 'it has not answered yet' : null;
   }
 
   get waiting(): number {
@@ -79,7 +79,9 @@ export class KeyQueue {
 
   add(waiter: Waiter): void {
     const mustWait = this.#phase === 'held' || this.#phase === 'waiting' || this.#waiters.size > 0;
-    if (waiter.request.waitTimeMs === 0 && mustWait) return waiter.resolve(null);
+    if (waiter.request.waitTimeMs === 0 && mustWait) {
+      return this.#lastError ? waiter.reject(this.#lastError) : waiter.resolve(null);
+    }
     this.#waiters.add(waiter);
     if (this.#phase === 'idle') this.#ask();
   }
@@ -127,6 +129,11 @@ export class KeyQueue {
     this.#goOn();
   }
 
+  /** What carried the turn is gone; a turn of a later session is not meant. */
+  sessionEnded(session: TurnSession): void {
+    if (this.#grant?.turn.session === session) this.lose(this.#grant, 'session-ended');
+  }
+
   /** Forgets the turn without telling the backend. */
   abandon(grant: Grant): void {
     if (this.#grant !== grant) return;
@@ -142,6 +149,12 @@ export class KeyQueue {
     this.#grant = null;
     this.#drop(grant.turn);
     grant.onLost?.('closed');
+  }
+
+  /** Resolves when no command is under way that could bring the key. */
+  settled(): Promise<void> {
+    if (this.#phase !== 'asking') return Promise.resolve();
+    return new Promise((resolve) => this.#whenSettled.push(resolve));
   }
 
   /** Turns every waiter away. */
@@ -178,8 +191,10 @@ export class KeyQueue {
       });
       this.#answered();
       if (answer.granted)
-        this.#granted(new Turn(this.key, owner, leaseTimeMs, sentAt, answer.tokens));
-      else this.#busy(answer);
+        this.#granted(
+          new Turn(this.key, owner, leaseTimeMs, sentAt, answer.tokens, answer.session),
+        );
+      else this.#busy(answer, wait);
     } catch (error) {
       this.#failed(error);
     }
@@ -194,11 +209,11 @@ export class KeyQueue {
       this.#drop(turn);
       return;
     }
-    this.#turn = turn;
     void this.#serve(turn, next);
   }
 
-  #busy(answer: Busy): void {
+  /** @param queued whether the process asked for a place; a single try does not, and callers may have joined it since. */
+  #busy(answer: Busy, queued: boolean): void {
     this.#since = answer.since;
     this.#attempt += 1;
     this.#turnAwayTries();
@@ -208,11 +223,11 @@ export class KeyQueue {
       this.#woken = true;
     }
     if (this.#waiters.size === 0) this.#withdraw();
-    else if (this.#woken) this.#ask();
+    else if (this.#woken || !queued) this.#ask();
     else this.#wait(answer.retryInMs);
   }
 
-  /** Callers that only try have had their answer. */
+  /** Another process has the key: callers that only try have had their answer. */
   #turnAwayTries(): void {
     for (
       let waiter = this.#waiters.first;
@@ -233,7 +248,8 @@ export class KeyQueue {
     }
     const caller = this.#waiters.first;
     if (!caller) {
-      await this.#giveBack(turn);
+      // Nobody is left to be told if the backend does not hear it: told in the background.
+      this.#drop(turn);
       return true;
     }
     this.#waiters.remove(caller);
@@ -276,7 +292,6 @@ export class KeyQueue {
   #passed(turn: Turn, answer: PassAnswer, leaseTimeMs: number, sentAt: number): boolean {
     if (answer.outcome === 'continues') {
       turn.restart(leaseTimeMs, sentAt, answer.tokens);
-      this.#turn = null;
       this.#granted(turn);
       return true;
     }
@@ -286,6 +301,8 @@ export class KeyQueue {
       return false;
     }
     this.#since = answer.since;
+    this.#traces = true;
+    this.#turnAwayTries();
     if (this.#waiters.size === 0) this.#withdraw();
     else if (this.#woken) this.#ask();
     else this.#wait(answer.retryInMs);
@@ -321,7 +338,6 @@ export class KeyQueue {
   }
 
   #endTurn(): void {
-    this.#turn = null;
     this.#forgetOwner();
   }
 
@@ -368,6 +384,7 @@ export class KeyQueue {
   }
 
   #answered(): void {
+    this.#heard = true;
     this.#lastError = null;
     this.#failures = 0;
   }
@@ -382,6 +399,7 @@ export class KeyQueue {
     if (this.#timer) clearTimeout(this.#timer);
     this.#timer = null;
     this.#phase = phase;
+    if (phase !== 'asking') for (const resolve of this.#whenSettled.splice(0)) resolve();
   }
 
   #forgetIfIdle(): void {

@@ -51,11 +51,16 @@ export class QueueingLockStore implements LockStore, QueueHost {
   }
 
   open(namespace: string, timeoutMs: number): Promise<void> {
+    this.#closed = false;
+    this.#untold.resume();
     return this.backend.open(namespace, timeoutMs, {
       woken: (key) => this.#wake(key),
       ready: () => {
         this.#untold.retryNow();
         for (const queue of this.#queues.values()) queue.wake();
+      },
+      sessionEnded: (session) => {
+        for (const queue of this.#queues.values()) queue.sessionEnded(session);
       },
     });
   }
@@ -119,8 +124,13 @@ export class QueueingLockStore implements LockStore, QueueHost {
     const held = this.#held(grant);
     if (!held) return;
     const { turn } = held.grant;
-    this.#abandoned.set(turn.owner, turn.deadline);
+    // Not the local deadline: the server keeps the key a little longer than its holder may believe in it.
+    this.#abandoned.set(turn.owner, now() + turn.leaseTimeMs);
     held.queue.abandon(held.grant);
+    if (turn.session) {
+      // The session goes on without the hold, so its end would not free the key: the lease is counted here.
+      setTimeout(() => void this.giveBack(grant.key, turn.owner), turn.leaseTimeMs).unref();
+    }
   }
 
   stop(): void {
@@ -131,6 +141,8 @@ export class QueueingLockStore implements LockStore, QueueHost {
   async close(): Promise<void> {
     this.stop();
     for (const queue of this.#queues.values()) queue.giveUp();
+    // A call that was under way may still bring a key; it is given back, not left to its lease.
+    await Promise.all([...this.#queues.values()].map((queue) => queue.settled()));
     await this.#untold.settle();
     await this.backend.close();
   }

@@ -26,11 +26,24 @@ export interface TakeRequest {
   readonly attempt: number;
 }
 
+/** The connection that carries turns in a backend whose ownership is `session`. All its turns end with it. */
+export interface TurnSession {
+  /**
+   * Until when the session counts, on the scale of `distributed-lock.clock.ts`: the time at which the last confirmed statement
+   * was *sent*, plus the time the server keeps a silent session, less an allowance for clock drift. Moves; never again once it is over.
+   */
+  readonly validUntil: number;
+  /** How long the server keeps a silent session, in milliseconds. */
+  readonly timeoutMs: number;
+}
+
 /** The process has the key for a turn: for one caller after the other, without asking again. */
 export interface Granted {
   readonly granted: true;
   /** `null` where the backend has no fencing tokens; then a turn is bounded by count and time alone. */
   readonly tokens: TokenBlock | null;
+  /** What carries the turn; it then lives as long as the session, whatever its lease time. Without one it is a lease. */
+  readonly session?: TurnSession;
 }
 
 export interface Busy {
@@ -74,6 +87,8 @@ export interface BackendListener {
   woken(key: LockKey): void;
   /** The backend can be reached (again): wake-ups may have been lost, so look at every waiting key. */
   ready(): void;
+  /** Every turn that this session carried is over. */
+  sessionEnded(session: TurnSession): void;
 }
 
 /**

@@ -2,7 +2,7 @@ import { now } from '../distributed-lock.clock.js';
 import type { LossReason } from '../distributed-lock.errors.js';
 import type { LockKey } from '../key/lock-key.js';
 import type { LockGrant } from './lock-store.js';
-import type { HeldTurn, TokenBlock } from './turn-backend.js';
+import type { HeldTurn, TokenBlock, TurnSession } from './turn-backend.js';
 
 /**
  * What a lease of `leaseTimeMs` is worth to its holder when clocks drift: 1 % and 2 ms less.
@@ -32,6 +32,8 @@ export class Turn {
     leaseTimeMs: number,
     sentAt: number,
     tokens: TokenBlock | null,
+    /** What carries the turn, where that is not a lease. */
+    readonly session: TurnSession | null = null,
   ) {
     this.leaseTimeMs = leaseTimeMs;
     this.#deadline = sentAt + usableLease(leaseTimeMs);
@@ -40,11 +42,11 @@ export class Turn {
 
   /** Until when this process may believe in the turn. Counted from when the command was *sent*: a slow reply shortens it. */
   get deadline(): number {
-    return this.#deadline;
+    return this.session?.validUntil ?? this.#deadline;
   }
 
   get isOver(): boolean {
-    return now() >= this.#deadline;
+    return now() >= this.deadline;
   }
 
   /** A confirmed renewal that was sent at `sentAt`. Never shortens. */
@@ -71,6 +73,7 @@ export class Turn {
 
   /** Whether a caller that starts now has (nearly) the lease it asked for. */
   covers(leaseTimeMs: number): boolean {
+    if (this.session) return this.deadline - now() >= this.session.timeoutMs / 2;
     return this.#deadline - now() >= 0.9 * usableLease(leaseTimeMs);
   }
 

@@ -34,6 +34,11 @@ export class UntoldReleases {
     for (const untold of this.#untold) void this.#try(untold);
   }
 
+  /** After {@link settle}: give-backs are repeated again. */
+  resume(): void {
+    this.#closing = false;
+  }
+
   /** Waits for what is under way and gives the rest up: their leases end them. */
   async settle(): Promise<void> {
     this.#closing = true;

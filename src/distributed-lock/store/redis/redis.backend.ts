@@ -1,3 +1,4 @@
+import { randomUUID } from 'node:crypto';
 import type { Redis } from 'ioredis';
 import {
   LockConfigurationError,
@@ -18,7 +19,7 @@ import type {
   TurnRef,
 } from '../turn-backend.js';
 import type { LockConnections } from './redis.connections.js';
-import { redisError } from './redis.errors.js';
+import { checkProbe, redisError } from './redis.errors.js';
 import { RedisInbox } from './redis.inbox.js';
 import { RedisKeyspace } from './redis.keys.js';
 import type { ScriptConnection } from './redis.scripts.js';
@@ -196,9 +197,14 @@ export class RedisBackend implements TurnBackend {
     return (reply as number[]).map((answer) => answer === 1);
   }
 
-  /** Finds missing permissions and commands at boot: ends a turn that nobody has. */
+  /** Finds missing permissions and commands at boot. A script's first use on a socket is an EVAL, all others are EVALSHA. */
   async #probe(): Promise<void> {
-    await this.giveBack({ key: `boot:${this.process}` as LockKey, owner: '' });
+    const { lock, waiting } = this.#keyspace.of(`boot:${randomUUID()}` as LockKey);
+    const args = [flag(this.process !== ''), `${this.#keyspace.inbox}boot`];
+    for (const _command of ['EVAL', 'EVALSHA']) {
+      const failed = await this.#send(null, (it) => it.lockProbe(lock, waiting, ...args));
+      checkProbe(failed as string[]);
+    }
   }
 
   #wakeUp(key: LockKey): readonly (string | number)[] {

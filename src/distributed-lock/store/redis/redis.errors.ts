@@ -6,6 +6,7 @@ import {
 /** Replies that a retry cannot change: permissions, types and commands are wrong, not the moment. */
 const CONFIGURATION = [
   /^NOPERM/,
+  /^(ERR )?The user executing the script can't/i, // NOPERM inside a script, before Redis 7.2
   /^WRONGTYPE/,
   /^NOAUTH/,
   /^WRONGPASS/,
@@ -37,6 +38,26 @@ export function redisError(
     });
   }
   return new LockStoreUnavailableError('redis', key, plain(reply), { cause: error });
+}
+
+/**
+ * What the answer of `probe.lua` means for the boot.
+ *
+ * @throws {LockConfigurationError} naming the commands that the server refuses
+ * @throws {LockStoreUnavailableError} for another failure. Not for a full memory: held locks are served then, too.
+ */
+export function checkProbe(failed: readonly string[]): void {
+  const refused: string[] = [];
+  for (let index = 0; index < failed.length; index += 2) {
+    const [command, message] = [failed[index]!, failed[index + 1]!];
+    const error = redisError(new Error(message), null);
+    if (error instanceof LockConfigurationError) refused.push(`${command} (${message})`);
+    else if (!error.detail.startsWith('OOM')) throw error;
+  }
+  if (refused.length === 0) return;
+  throw new LockConfigurationError(
+    `Redis refuses commands that the lock needs: ${refused.join(', ')}`,
+  );
 }
 
 /** ioredis' own texts, in words that say what happened. */

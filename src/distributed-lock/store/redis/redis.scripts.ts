@@ -9,6 +9,7 @@ export interface ScriptConnection {
   lockAcquire(...keysAndArgs: Argument[]): Reply;
   lockPass(...keysAndArgs: Argument[]): Reply;
   lockRelease(...keysAndArgs: Argument[]): Reply;
+  lockProbe(...keysAndArgs: Argument[]): Reply;
   /** The first argument is the number of keys. */
   lockRenew(keyCount: number, ...keysAndArgs: Argument[]): Reply;
 }
@@ -17,6 +18,7 @@ const SCRIPTS = {
   lockAcquire: { file: 'acquire', numberOfKeys: 3 },
   lockPass: { file: 'pass', numberOfKeys: 3 },
   lockRelease: { file: 'release', numberOfKeys: 2 },
+  lockProbe: { file: 'probe', numberOfKeys: 2 },
   lockRenew: { file: 'renew', numberOfKeys: undefined },
 } as const;
 

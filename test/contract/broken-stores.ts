@@ -1,0 +1,324 @@
+import { setTimeout as pause } from 'node:timers/promises';
+import { now } from '../../src/distributed-lock/distributed-lock.clock.js';
+import type { LockKey } from '../../src/distributed-lock/key/lock-key.js';
+import type {
+  AcquireRequest,
+  LockGrant,
+  LockStore,
+  ReleaseResult,
+  Renewal,
+} from '../../src/distributed-lock/store/lock-store.js';
+
+/** What the stores of one world share; a broken one may look across. */
+export class Shared {
+  readonly holders = new Map<LockKey, { readonly store: LockStore; readonly grant: LockGrant }>();
+  lastToken = 0n;
+  /** Set when the check is over: calls that are left then never settle, so that nobody is told twice. */
+  over = false;
+  readonly whenOver: (() => void)[] = [];
+
+  end(): void {
+    this.over = true;
+    for (const run of this.whenOver) run();
+  }
+}
+
+/** A store that works; each of the others breaks one promise. */
+export class HealthyStore implements LockStore {
+  constructor(
+    protected readonly inner: LockStore,
+    protected readonly shared: Shared,
+  ) {}
+
+  get traits(): LockStore['traits'] {
+    return this.inner.traits;
+  }
+
+  open(namespace: string, timeoutMs: number): Promise<void> {
+    return this.inner.open(namespace, timeoutMs);
+  }
+
+  async acquire(request: AcquireRequest): Promise<LockGrant | null> {
+    const grant = await this.whileChecked(this.inner.acquire(request));
+    if (grant) this.shared.holders.set(grant.key, { store: this.inner, grant });
+    return grant;
+  }
+
+  renew(renewals: readonly Renewal[]): Promise<readonly boolean[]> {
+    return this.inner.renew(renewals);
+  }
+
+  release(grant: LockGrant): Promise<ReleaseResult> {
+    return this.inner.release(grant);
+  }
+
+  abandon(grant: LockGrant): void {
+    this.inner.abandon(grant);
+  }
+
+  stop(): void {
+    this.inner.stop();
+  }
+
+  close(): Promise<void> {
+    return this.inner.close();
+  }
+
+  protected whileChecked<T>(promise: Promise<T>): Promise<T> {
+    return new Promise((resolve, reject) => {
+      promise.then(
+        (value) => this.shared.over || resolve(value),
+        (error: unknown) => this.shared.over || reject(error as Error),
+      );
+    });
+  }
+}
+
+const copy = (grant: LockGrant, fencingToken: bigint): LockGrant =>
+  Object.create(grant, { fencingToken: { value: fencingToken } }) as LockGrant;
+
+export class GrantsEverybody extends HealthyStore {
+  override async acquire({ key }: AcquireRequest): Promise<LockGrant> {
+    const fencingToken = (this.shared.lastToken += 1n);
+    return { key, owner: String(fencingToken), fencingToken, validUntil: Infinity, onLost: null };
+  }
+
+  override async release(): Promise<ReleaseResult> {
+    return 'released';
+  }
+}
+
+/** Deletes the key without a look at the owner. */
+export class ReleasesForAnybody extends HealthyStore {
+  override async release(grant: LockGrant): Promise<ReleaseResult> {
+    const result = await this.inner.release(grant);
+    const current = this.shared.holders.get(grant.key);
+    if (result === 'not-held' && current) await current.store.release(current.grant);
+    return result;
+  }
+}
+
+/** A second release answers as the first did. */
+export class ReleasesTwice extends HealthyStore {
+  override async release(grant: LockGrant): Promise<ReleaseResult> {
+    await this.inner.release(grant);
+    return 'released';
+  }
+}
+
+export abstract class AltersTokens extends HealthyStore {
+  abstract token(): bigint;
+
+  readonly #originals = new WeakMap<LockGrant, LockGrant>();
+
+  override async acquire(request: AcquireRequest): Promise<LockGrant | null> {
+    const grant = await super.acquire(request);
+    if (!grant) return null;
+    const altered = copy(grant, this.token());
+    this.#originals.set(altered, grant);
+    return altered;
+  }
+
+  override release(grant: LockGrant): Promise<ReleaseResult> {
+    return super.release(this.#originals.get(grant) ?? grant);
+  }
+}
+
+export class RepeatsTokens extends AltersTokens {
+  token(): bigint {
+    return 7n;
+  }
+}
+
+export class LowersTokens extends AltersTokens {
+  token(): bigint {
+    return 1_000_000n - (this.shared.lastToken += 1n);
+  }
+}
+
+/** Who has the key gets it again. */
+export class IsReentrant extends HealthyStore {
+  override async acquire(request: AcquireRequest): Promise<LockGrant | null> {
+    const current = this.shared.holders.get(request.key);
+    const grant = await super.acquire(request);
+    return grant ?? (current?.store === this.inner ? current.grant : null);
+  }
+}
+
+export class NeverWaits extends HealthyStore {
+  override acquire(request: AcquireRequest): Promise<LockGrant | null> {
+    return super.acquire({ ...request, waitTimeMs: 0 });
+  }
+}
+
+/** Its caller gives up, its place in the queue does not. */
+export class KeepsPlaces extends HealthyStore {
+  override acquire(request: AcquireRequest): Promise<LockGrant | null> {
+    if (request.waitTimeMs === 0) return super.acquire(request);
+    const late = super.acquire({ ...request, waitTimeMs: 60_000 });
+    return Promise.race([late, pause(request.waitTimeMs, null, { ref: false })]);
+  }
+}
+
+/** Calls stand in a line, and an aborted one does not step aside. */
+export class LosesWhoIsBehind extends HealthyStore {
+  readonly #last = new Map<LockKey, Promise<unknown>>();
+
+  override async acquire(request: AcquireRequest): Promise<LockGrant | null> {
+    const before = this.#last.get(request.key);
+    const mine = super.acquire(request);
+    this.#last.set(request.key, mine);
+    const stuck = new Promise<never>(() => undefined);
+    await before?.catch(() => stuck);
+    return mine;
+  }
+}
+
+/** Two keys become one. */
+export abstract class AltersKeys extends HealthyStore {
+  abstract key(key: string): string;
+
+  override async acquire(request: AcquireRequest): Promise<LockGrant | null> {
+    return super.acquire({ ...request, key: this.key(request.key) as LockKey });
+  }
+}
+
+export class FoldsCase extends AltersKeys {
+  key(key: string): string {
+    return key.toLowerCase();
+  }
+}
+
+export class TrimsKeys extends AltersKeys {
+  key(key: string): string {
+    return key.trim();
+  }
+}
+
+/** One line for all keys. */
+export class WaitsOneByOne extends HealthyStore {
+  #line: Promise<unknown> = Promise.resolve();
+
+  override acquire(request: AcquireRequest): Promise<LockGrant | null> {
+    const mine = this.#line.then(() => super.acquire(request));
+    this.#line = mine.catch(() => undefined);
+    return mine;
+  }
+}
+
+/** A pool of connections, one per waiting key. */
+export class HasFiftyPlaces extends HealthyStore {
+  #free = 50;
+
+  override async acquire(request: AcquireRequest): Promise<LockGrant | null> {
+    if (this.#free === 0) return null;
+    this.#free -= 1;
+    try {
+      return await super.acquire(request);
+    } finally {
+      this.#free += 1;
+    }
+  }
+}
+
+/** Sets the lease to what was asked, whatever it was before. */
+export class Shortens extends HealthyStore {
+  override async renew(renewals: readonly Renewal[]): Promise<readonly boolean[]> {
+    const answers = await super.renew(renewals);
+    for (const { grant, leaseTimeMs } of renewals) {
+      void pause(leaseTimeMs, null, { ref: false }).then(() => this.inner.release(grant));
+    }
+    return answers;
+  }
+}
+
+export class RenewsNothing extends HealthyStore {
+  override async renew(renewals: readonly Renewal[]): Promise<readonly boolean[]> {
+    return renewals.map(() => true);
+  }
+}
+
+/** Sets the key again if it is gone. */
+export class Revives extends HealthyStore {
+  override async renew(renewals: readonly Renewal[]): Promise<readonly boolean[]> {
+    const answers: boolean[] = [];
+    for (const { grant, leaseTimeMs } of renewals) {
+      if (grant.validUntil > now())
+        answers.push(...(await this.inner.renew([{ grant, leaseTimeMs }])));
+      else answers.push((await this.#again(grant, leaseTimeMs)) !== null);
+    }
+    return answers;
+  }
+
+  async #again(grant: LockGrant, leaseTimeMs: number): Promise<LockGrant | null> {
+    await this.inner.release(grant);
+    return this.inner.acquire({ key: grant.key, leaseTimeMs, waitTimeMs: 0 });
+  }
+}
+
+/** The evicted holder goes on believing in its grant. */
+export class NeverEndsLeases extends HealthyStore {
+  override async acquire(request: AcquireRequest): Promise<LockGrant | null> {
+    const grant = await super.acquire(request);
+    return grant && (Object.create(grant, { validUntil: { value: Infinity } }) as LockGrant);
+  }
+}
+
+export class ReleasesWhatIsAbandoned extends HealthyStore {
+  override abandon(grant: LockGrant): void {
+    void this.inner.release(grant);
+  }
+}
+
+/** Nobody is turned away, until the check is over. */
+export class LeavesWaitersPending extends HealthyStore {
+  override acquire(request: AcquireRequest): Promise<LockGrant | null> {
+    const overtime = new Promise<null>((_resolve, reject) => {
+      this.shared.whenOver.push(() => reject(new Error('the check is over')));
+    });
+    overtime.catch(() => undefined); // whoever still waits is told by the race below
+    return Promise.race([super.acquire(request), overtime]);
+  }
+
+  override stop(): void {
+    // They go on waiting.
+  }
+}
+
+export class StaysClosed extends HealthyStore {
+  #closed = false;
+
+  override async open(namespace: string, timeoutMs: number): Promise<void> {
+    if (!this.#closed) await super.open(namespace, timeoutMs);
+  }
+
+  override async close(): Promise<void> {
+    this.#closed = true;
+    await super.close();
+  }
+}
+
+export class ClosesSilently extends HealthyStore {
+  override async close(): Promise<void> {
+    for (const { grant } of this.shared.holders.values()) grant.onLost = null;
+    await super.close();
+  }
+}
+
+/** The last to come is the first to be served. */
+export class ServesTheLastFirst extends HealthyStore {
+  readonly #stack: { request: AcquireRequest; serve: (grant: LockGrant | null) => void }[] = [];
+
+  override async acquire(request: AcquireRequest): Promise<LockGrant | null> {
+    const grant = await super.acquire({ ...request, waitTimeMs: 0 });
+    if (grant || request.waitTimeMs === 0) return grant;
+    return new Promise((serve) => this.#stack.push({ request, serve }));
+  }
+
+  override async release(grant: LockGrant): Promise<ReleaseResult> {
+    const result = await super.release(grant);
+    const next = this.#stack.pop();
+    if (next) next.serve(await super.acquire(next.request));
+    return result;
+  }
+}

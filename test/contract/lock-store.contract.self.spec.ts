@@ -1,0 +1,114 @@
+import { describe, expect, it } from 'vitest';
+import type { LockStore } from '../../src/distributed-lock/store/lock-store.js';
+import { MemoryWorld } from '../../src/distributed-lock/store/memory/memory.backend.js';
+import {
+  memoryStore,
+  memoryStoreIn,
+} from '../../src/distributed-lock/store/memory/memory.lock-store.js';
+import * as broken from './broken-stores.js';
+import { appliesTo, type Clause, CONTRACT, type StoreWorld } from './lock-store.contract.js';
+
+type StoreClass = new (inner: LockStore, shared: broken.Shared) => broken.HealthyStore;
+
+const { traits } = memoryStore();
+const CLAUSES = CONTRACT.filter((clause) => appliesTo(clause, traits));
+
+/** A broken store may hang: a check that has not ended by then has not passed. */
+const DEADLINE_MS = 3_000;
+
+/** @throws what the clause found, or that it did not come to an end. */
+async function check(clause: Clause, Store: StoreClass): Promise<void> {
+  const memory = new MemoryWorld();
+  const shared = new broken.Shared();
+  const world: StoreWorld = {
+    namespace: 'self',
+    async store() {
+      const store = new Store(memoryStoreIn(memory), shared);
+      await store.open(world.namespace, 1_000);
+      return store;
+    },
+    close: async () => undefined,
+  };
+  let timer: NodeJS.Timeout | undefined;
+  const deadline = new Promise<never>((_resolve, reject) => {
+    timer = setTimeout(() => reject(new Error('the check did not end')), DEADLINE_MS);
+  });
+  try {
+    await Promise.race([clause.check(world, traits), deadline]);
+  } finally {
+    shared.end();
+    clearTimeout(timer);
+  }
+}
+
+const ONE_OWNER =
+  'a key has one owner at a time, and tokens grow in grant order, also after every store was closed';
+const TRY = 'a try on a held key answers null at once, to another store and to the same one';
+const GIVE_UP = 'a waiter gives up after its wait time and leaves nothing behind';
+const ABORT =
+  'an abort ends the wait at once with the reason of the signal, and later waiters are served';
+const SECOND = 'a second release answers not-held and does not free the next owner';
+const SECOND_HERE = 'a second release does not free the next owner of the same store either';
+const ORDER = 'waiters are served in order, each with a greater token';
+const ODD = 'odd keys are usable and distinct';
+const OTHER_KEYS = 'a waiting key delays neither other keys nor releases';
+const HUNDRED = 'a hundred keys can be waited for at once';
+const RENEWED = 'a renewed lease outlives its lease time';
+const SHORTER = 'a renewal never shortens a lease';
+const ENDS =
+  'a lease that is not renewed ends: its holder knows no later than its successor enters';
+const REVIVED = 'a renewal never brings back a lease that has ended';
+const ABANDONED = 'an abandoned grant keeps the key closed until its lease is over, and then only';
+const REOPENED = 'a store that was closed can be opened again';
+const CLOSED =
+  'stop turns waiters away and lets grants be released; close ends grants and tells their holders';
+
+const CAUGHT: readonly (readonly [string, StoreClass, string])[] = [
+  ['grants everybody', broken.GrantsEverybody, ONE_OWNER],
+  ['grants everybody who tries', broken.GrantsEverybody, TRY],
+  ['repeats a token', broken.RepeatsTokens, ONE_OWNER],
+  ['lowers its tokens', broken.LowersTokens, ORDER],
+  ['is secretly re-entrant', broken.IsReentrant, TRY],
+  ['answers null without waiting', broken.NeverWaits, GIVE_UP],
+  ['keeps the place of who gave up', broken.KeepsPlaces, GIVE_UP],
+  ['loses the waiter behind an aborted one', broken.LosesWhoIsBehind, ABORT],
+  ['frees the next owner', broken.ReleasesForAnybody, SECOND],
+  ['frees the next owner of the same store', broken.ReleasesForAnybody, SECOND_HERE],
+  ['frees the successor of an evicted owner', broken.ReleasesForAnybody, ENDS],
+  ['says released twice', broken.ReleasesTwice, SECOND],
+  ['serves the last first', broken.ServesTheLastFirst, ORDER],
+  ['folds the case of keys', broken.FoldsCase, ODD],
+  ['trims keys', broken.TrimsKeys, ODD],
+  ['waits for one key at a time', broken.WaitsOneByOne, OTHER_KEYS],
+  ['can wait for fifty keys', broken.HasFiftyPlaces, HUNDRED],
+  ['says renewed and does nothing', broken.RenewsNothing, RENEWED],
+  ['shortens a lease', broken.Shortens, SHORTER],
+  ['lets an evicted holder go on', broken.NeverEndsLeases, ENDS],
+  ['brings back a lease that has ended', broken.Revives, REVIVED],
+  ['releases what is abandoned', broken.ReleasesWhatIsAbandoned, ABANDONED],
+  ['leaves waiters pending when it stops', broken.LeavesWaitersPending, CLOSED],
+  ['stays closed', broken.StaysClosed, REOPENED],
+  ['closes without telling its holders', broken.ClosesSilently, CLOSED],
+];
+
+describe('the contract catches a store that', () => {
+  it.concurrent.each(CAUGHT)('%s', async (_name, Store, promise) => {
+    const clause = CLAUSES.find((it) => it.promise === promise);
+    if (!clause) throw new Error(`no such clause: ${promise}`);
+    await expect(check(clause, Store)).rejects.toThrow();
+  });
+
+  it('breaks any of its promises', () => {
+    const proven = new Set(CAUGHT.map(([, , promise]) => promise));
+    expect(CLAUSES.map(({ promise }) => promise).filter((it) => !proven.has(it))).toEqual([]);
+  });
+});
+
+describe('the contract passes a healthy store', () => {
+  it.concurrent.each(CLAUSES.map((clause) => [clause.promise, clause] as const))(
+    '%s',
+    async (_promise, clause) => {
+      await check(clause, broken.HealthyStore);
+    },
+  );
+});

@@ -1,0 +1,266 @@
+/**
+ * Small changes of the library, each of which breaks a promise, with the spec that must notice.
+ *
+ * @typedef {object} Mutant
+ * @property {string} what   the promise that is broken, in words
+ * @property {string} file   below `src/distributed-lock/`
+ * @property {string} find   occurs exactly once in the file
+ * @property {string} replace
+ * @property {string} spec   the spec that fails; `e2e-spec` needs a Redis
+ */
+
+const WAITING = 'test/protocol/waiting.spec.ts';
+const TURNS = 'test/protocol/turns.spec.ts';
+const EXPLORATION = 'test/protocol/exploration.spec.ts';
+const SCRIPTS = 'test/protocol/redis-scripts.e2e-spec.ts';
+const STORE = 'test/protocol/redis-store.e2e-spec.ts';
+const HOLD = 'test/lock/lock-hold.spec.ts';
+const RENEWAL = 'test/lock/lease-renewal.spec.ts';
+const RE_ENTRY = 'test/lock/re-entry.spec.ts';
+const QUEUE = 'store/key-queue.ts';
+const LUA = 'store/redis/scripts/';
+
+/** @type {readonly Mutant[]} */
+export const MUTANTS = [
+  {
+    what: 'an owner id is used again after a give-back carried it',
+    file: QUEUE,
+    find: 'this.#owner = null;\n    this.#traces = false;\n    return owner;',
+    replace: 'this.#traces = false;\n    return owner;',
+    spec: EXPLORATION,
+  },
+  {
+    what: 'a grant that arrives after its deadline is used',
+    file: QUEUE,
+    find: 'if (!next || turn.isOver) {',
+    replace: 'if (!next) {',
+    spec: TURNS,
+  },
+  {
+    what: 'a wake-up that overtakes the busy answer is forgotten',
+    file: QUEUE,
+    find: "else if (this.#phase === 'asking') this.#woken = true;",
+    replace: '',
+    spec: EXPLORATION,
+  },
+  {
+    what: 'a caller that joined a try is not queued',
+    file: QUEUE,
+    find: 'else if (this.#woken || !queued) this.#ask();',
+    replace: 'else if (this.#woken) this.#ask();',
+    spec: EXPLORATION,
+  },
+  {
+    what: 'the last waiter leaves without a word',
+    file: QUEUE,
+    find: "if (this.#waiters.size === 0 && this.#phase === 'waiting') this.#withdraw();",
+    replace: "if (this.#waiters.size === 0 && this.#phase === 'waiting') this.#setPhase('idle');",
+    spec: WAITING,
+  },
+  {
+    what: 'a process that is overtaken loses its place',
+    file: QUEUE,
+    find: 'since: this.#since,',
+    replace: 'since: null,',
+    spec: WAITING,
+  },
+  {
+    what: 'a turn that ended badly leaves its waiters asleep',
+    file: QUEUE,
+    find: 'if (this.#waiters.size > 0) return this.#ask();',
+    replace: 'if (this.#waiters.size > 0) return this.#wait(5_000);',
+    spec: TURNS,
+  },
+  {
+    what: 'a turn whose pass failed is not given back',
+    file: QUEUE,
+    find: 'void this.host.giveBack(this.key, turn.owner);\n    this.#failed(error);',
+    replace: 'this.#failed(error);',
+    spec: TURNS,
+  },
+  {
+    what: 'a key held by a dead owner id of this process is not healed',
+    file: QUEUE,
+    find: 'if (answer.holder !== null && this.host.isDead(answer.holder)) {',
+    replace: 'if (answer.holder === this.key) {',
+    spec: TURNS,
+  },
+  {
+    what: 'a broken store is reported as busy',
+    file: QUEUE,
+    find: 'if (this.#lastError) return this.#lastError;',
+    replace: '',
+    spec: WAITING,
+  },
+  {
+    what: 'a wake-up that nobody here needs is swallowed',
+    file: 'store/queueing.lock-store.ts',
+    find: "void this.giveBack(key, '');",
+    replace: '',
+    spec: WAITING,
+  },
+  {
+    what: 'closing leaves what a call under way brings',
+    file: 'store/queueing.lock-store.ts',
+    find: 'await Promise.all([...this.#queues.values()].map((queue) => queue.settled()));',
+    replace: '',
+    spec: TURNS,
+  },
+  {
+    what: 'an abandoned key is healed',
+    file: 'store/queueing.lock-store.ts',
+    find: 'return !this.#abandoned.has(holder);',
+    replace: 'return true;',
+    spec: TURNS,
+  },
+  {
+    what: 'the deadline counts from the answer',
+    file: 'store/turn.ts',
+    find: 'this.#deadline = sentAt + usableLease(leaseTimeMs);\n    this.#tokens',
+    replace: 'this.#deadline = now() + usableLease(leaseTimeMs);\n    this.#tokens',
+    spec: EXPLORATION,
+  },
+  {
+    what: 'two callers of a turn have the same token',
+    file: 'store/turn.ts',
+    find: 'this.#tokens.first + BigInt(this.#grants);',
+    replace: 'this.#tokens.first;',
+    spec: EXPLORATION,
+  },
+  {
+    what: 'a turn is not bounded by the tokens it has',
+    file: 'store/turn.ts',
+    find: 'Math.min(maxGrants, this.#tokens.size)',
+    replace: 'maxGrants',
+    spec: TURNS,
+  },
+  {
+    what: 'a give-back that failed is not repeated',
+    file: 'store/untold-releases.ts',
+    find: 'untold.timer = setTimeout(() => void this.#try(untold), pause);',
+    replace: 'untold.timer = setTimeout(() => undefined, pause);',
+    spec: EXPLORATION,
+  },
+  {
+    what: 'the clock is not read: only a timer ends a hold',
+    file: 'lock/lock-hold.ts',
+    find: 'if (now() < this.deadline) return true;',
+    replace: 'return true;',
+    spec: HOLD,
+  },
+  {
+    what: 'a hold is lost more than once',
+    file: 'lock/lock-hold.ts',
+    find: "if (this.#state !== 'held') return;\n    this.#state = 'lost';",
+    replace: "this.#state = 'lost';",
+    spec: HOLD,
+  },
+  {
+    what: 'deadlines trust the monotonic clock alone',
+    file: 'distributed-lock.clock.ts',
+    find: 'skewMs += ahead - aheadMs;',
+    replace: '',
+    spec: HOLD,
+  },
+  {
+    what: 'a lease is renewed when it is nearly over',
+    file: 'lock/lease-renewal.ts',
+    find: 'hold.leaseTimeMs / 3 : Infinity',
+    replace: 'hold.leaseTimeMs * 0.99 : Infinity',
+    spec: RENEWAL,
+  },
+  {
+    what: 'a failed renewal ends the hold',
+    file: 'lock/lease-renewal.ts',
+    find: '// Nothing is known: the holds go on until their deadlines.',
+    replace: "for (const hold of due) hold.lose('expired');",
+    spec: RENEWAL,
+  },
+  {
+    what: 'nested calls of one holder run at the same time',
+    file: 'lock/entry-queue.ts',
+    find: 'if (!this.#inside) {',
+    replace: 'if (this.#waiting) {',
+    spec: RE_ENTRY,
+  },
+  {
+    what: 'the hold of another module is joined',
+    file: 'lock/current-hold.ts',
+    find: 'scope.manager === manager ? scope.hold.part(key) : undefined',
+    replace: 'scope.hold.part(key)',
+    spec: RE_ENTRY,
+  },
+  {
+    what: 'keys that were acquired are kept when one cannot be had',
+    file: 'lock/lock-manager.ts',
+    find: 'await Promise.all(parts.toReversed().map((part) => part.end()));',
+    replace: '',
+    spec: 'test/lock/several-keys.spec.ts',
+  },
+  {
+    what: 'a repeated acquire shortens the lease',
+    file: `${LUA}acquire.lua`,
+    find: "if redis.call('PTTL', KEYS[1]) < lease then redis.call('PEXPIRE', KEYS[1], lease) end",
+    replace: "redis.call('PEXPIRE', KEYS[1], lease)",
+    spec: SCRIPTS,
+  },
+  {
+    what: 'a busy key is an error when memory is full',
+    file: `${LUA}acquire.lua`,
+    find: "local queued = redis.pcall('ZADD',",
+    replace: "local queued = redis.call('ZADD',",
+    spec: STORE,
+  },
+  {
+    what: 'a renewal compares the owner only',
+    file: `${LUA}renew.lua`,
+    find: "if redis.call('GET', lock) == ARGV[2 * n - 1] then",
+    replace:
+      "local value = redis.call('GET', lock)\n  if value and owner_of(value) == owner_of(ARGV[2 * n - 1]) then",
+    spec: SCRIPTS,
+  },
+  {
+    what: 'a pass ends the turn for dead processes',
+    file: `${LUA}shared.lua`,
+    find: "if redis.call('PUBLISH', inbox .. first[1], message) > 0 then return first[1], tonumber(first[2]) end",
+    replace:
+      "redis.call('PUBLISH', inbox .. first[1], message)\n    return first[1], tonumber(first[2])",
+    spec: SCRIPTS,
+  },
+  {
+    what: 'nothing is reserved for a process that has waited for long',
+    file: `${LUA}shared.lua`,
+    find: 'if microseconds() - since >= tonumber(patience) then',
+    replace: 'if false then',
+    spec: SCRIPTS,
+  },
+  {
+    what: 'the fence key is kept for ever',
+    file: `${LUA}shared.lua`,
+    find: "redis.call('SET', fence, digits(turn), 'PX', 86400000)",
+    replace: "redis.call('SET', fence, digits(turn))",
+    spec: SCRIPTS,
+  },
+  {
+    what: 'turn numbers start again when the data is lost',
+    file: `${LUA}shared.lua`,
+    find: 'tonumber(seen) + 1, microseconds())',
+    replace: '1)',
+    spec: STORE,
+  },
+  {
+    what: 'a release that finds no key wakes nobody',
+    file: `${LUA}release.lua`,
+    find: 'local woken, since = wake_first(KEYS[2], ARGV[4], ARGV[5])',
+    replace:
+      'if not current then return { 0, 0 } end\nlocal woken, since = wake_first(KEYS[2], ARGV[4], ARGV[5])',
+    spec: SCRIPTS,
+  },
+  {
+    what: 'a release of a key that somebody else has leaves a place behind',
+    file: `${LUA}release.lua`,
+    find: "if not more and process ~= '' then redis.call('ZREM', KEYS[2], process) end",
+    replace: '',
+    spec: SCRIPTS,
+  },
+];

@@ -1,0 +1,121 @@
+import { randomUUID } from 'node:crypto';
+import { Redis } from 'ioredis';
+import {
+  type ScriptConnection,
+  withScripts,
+} from '../../src/distributed-lock/store/redis/redis.scripts.js';
+import { until } from '../support/until.js';
+
+interface AcquireArguments {
+  readonly leaseMs?: number;
+  readonly wait?: boolean;
+  readonly more?: boolean;
+  readonly seen?: number | string;
+  readonly since?: string;
+}
+
+interface LeaveArguments {
+  readonly more?: boolean;
+  readonly patienceMs?: number;
+  readonly claimMs?: number;
+}
+
+export type AcquireReply = readonly [1, string] | readonly [0, number, string, string];
+
+const flag = (on = false): string => (on ? '1' : '0');
+
+/** The scripts of one lock, called directly. Takes its keys away at the end. */
+export class ScriptedLock {
+  readonly client: Redis & ScriptConnection;
+  readonly #prefix = `t-${randomUUID().slice(0, 8)}:`;
+  readonly lock = `${this.#prefix}{k}:lock`;
+  readonly fence = `${this.#prefix}{k}:fence`;
+  readonly waiting = `${this.#prefix}{k}:wait`;
+  readonly inbox = `${this.#prefix}inbox:`;
+  readonly #listeners = new Map<string, Redis>();
+  readonly #heard = new Map<string, number>();
+
+  constructor(private readonly url: string) {
+    this.client = withScripts(new Redis(url));
+  }
+
+  acquire(owner: string, process: string, it: AcquireArguments = {}): Promise<AcquireReply> {
+    const args = [owner, it.leaseMs ?? 10_000, process, flag(it.wait), flag(it.more)];
+    return this.client.lockAcquire(
+      this.lock,
+      this.fence,
+      this.waiting,
+      ...args,
+      it.seen ?? 0,
+      it.since ?? '0',
+    ) as Promise<AcquireReply>;
+  }
+
+  release(owner: string, process: string, it: LeaveArguments = {}): Promise<unknown> {
+    const args = [owner, process, flag(it.more)];
+    return this.client.lockRelease(this.lock, this.waiting, ...args, ...this.#wakeUp(it));
+  }
+
+  pass(
+    owner: string,
+    process: string,
+    it: LeaveArguments & AcquireArguments = {},
+  ): Promise<unknown> {
+    const args = [owner, it.leaseMs ?? 10_000, process, it.seen ?? 0];
+    return this.client.lockPass(this.lock, this.fence, this.waiting, ...args, ...this.#wakeUp(it));
+  }
+
+  renew(turn: string, owner: string, leaseMs: number): Promise<unknown> {
+    return this.client.lockRenew(1, this.lock, `${turn}:${owner}`, leaseMs);
+  }
+
+  ttl(): Promise<number> {
+    return this.client.pttl(this.lock);
+  }
+
+  value(): Promise<string | null> {
+    return this.client.get(this.lock);
+  }
+
+  /** Who waits, longest first. */
+  queue(): Promise<string[]> {
+    return this.client.zrange(this.waiting, 0, -1);
+  }
+
+  /** From now on the process can be woken. */
+  async listen(process: string): Promise<void> {
+    const client = new Redis(this.url);
+    client.on('message', () => this.#heard.set(process, this.heard(process) + 1));
+    await client.subscribe(this.inbox + process);
+    this.#listeners.set(process, client);
+  }
+
+  /** Wake-ups that reached the process. */
+  heard(process: string): number {
+    return this.#heard.get(process) ?? 0;
+  }
+
+  hears(process: string, count = 1): Promise<void> {
+    return until(`wake-up ${count} of ${process}`, () => this.heard(process) === count);
+  }
+
+  /** The process dies; its place in the queue stays. */
+  async kill(process: string): Promise<void> {
+    this.#listeners.get(process)?.disconnect();
+    this.#listeners.delete(process);
+    await until(
+      `${process} to be gone`,
+      async () => (await this.client.pubsub('NUMSUB', this.inbox + process))[1] === 0,
+    );
+  }
+
+  async close(): Promise<void> {
+    for (const client of this.#listeners.values()) client.disconnect();
+    await this.client.del(this.lock, this.fence, this.waiting);
+    this.client.disconnect();
+  }
+
+  #wakeUp({ patienceMs = 100, claimMs = 2_000 }: LeaveArguments): (string | number)[] {
+    return [this.inbox, 'k', patienceMs * 1_000, claimMs];
+  }
+}
