@@ -1,3 +1,4 @@
+import { setMaxListeners } from 'node:events';
 import { now } from '../distributed-lock.clock.js';
 import { durationMs } from '../distributed-lock.duration.js';
 import { LockLostError, LockNotHeldError, type LossReason } from '../distributed-lock.errors.js';
@@ -13,7 +14,7 @@ export interface HoldHost {
   readonly store: LockStore;
   readonly events: LockEvents;
   readonly renewal: LeaseRenewal;
-  /** The hold is over, for whatever reason. */
+  /** The hold is over, for whatever reason; of a release, once the store has answered. */
   ended(hold: LockHold): void;
 }
 
@@ -66,6 +67,8 @@ export class LockHold implements HoldPart {
     if (!this.#lost) {
       // Made on demand: most holds are never watched, and a controller costs more than the rest of the hold.
       this.#lost = new AbortController();
+      // Every nested call that waits listens; Node would call more than ten a leak.
+      setMaxListeners(0, this.#lost.signal);
       if (this.#state === 'lost') this.#lost.abort(this.#lossError());
     }
     return this.#lost.signal;
@@ -107,7 +110,7 @@ export class LockHold implements HoldPart {
   async release(): Promise<ReleaseResult> {
     if (!this.isHeld()) return 'not-held';
     this.#state = 'released';
-    this.#over();
+    this.#unwatch();
     const { key, owner, fencingToken } = this;
     const heldMs = now() - this.#heldSince;
     try {
@@ -117,6 +120,8 @@ export class LockHold implements HoldPart {
     } catch (error) {
       this.host.events.emit({ type: 'release-failed', key, owner, fencingToken, heldMs, error });
       throw error;
+    } finally {
+      this.host.ended(this);
     }
   }
 
@@ -169,9 +174,13 @@ export class LockHold implements HoldPart {
   }
 
   #over(): void {
+    this.#unwatch();
+    this.host.ended(this);
+  }
+
+  #unwatch(): void {
     this.grant.onLost = null;
     this.host.renewal.remove(this);
-    this.host.ended(this);
   }
 
   #lossError(): LockLostError {

@@ -3,7 +3,7 @@ import { LockWaitTimeoutError } from '../distributed-lock.errors.js';
 import type { LockEvents } from '../distributed-lock.events.js';
 import type { ResolvedTimes } from '../distributed-lock.options.js';
 import type { LockKey } from '../key/lock-key.js';
-import type { LockGrant, LockStore } from '../store/lock-store.js';
+import type { AcquireRequest, LockGrant, LockStore } from '../store/lock-store.js';
 import { heldByCaller, insideHold } from './current-hold.js';
 import { HoldGroup } from './hold-group.js';
 import { JoinedHold } from './joined-hold.js';
@@ -43,11 +43,11 @@ export class LockManager implements HoldHost {
     const parts: HoldPart[] = [];
     try {
       for (const key of keys) {
-        const left = { ...times, waitTimeMs: Math.max(deadline - now(), 0) };
         const outer = heldByCaller(this, key);
-        parts.push(
-          await (outer ? this.#join(outer, left, signal) : this.#acquire(key, left, signal)),
-        );
+        const entering = outer
+          ? this.#join(outer, times, deadline, signal)
+          : this.#acquire(key, times, deadline, signal);
+        parts.push(await entering);
       }
     } catch (error) {
       await Promise.all(parts.toReversed().map((part) => part.end()));
@@ -69,7 +69,7 @@ export class LockManager implements HoldHost {
   }
 
   /**
-   * Turns waiters away, lets holders finish for `graceMs`, ends what is still held after that (reason `closed`), and
+   * Turns waiters away, lets holders finish and their releases be answered for `graceMs`, ends what is still held after that (reason `closed`), and
    * closes the store.
    */
   async close(graceMs: number): Promise<void> {
@@ -82,17 +82,25 @@ export class LockManager implements HoldHost {
   async #join(
     outer: HoldPart,
     { waitTimeMs }: ResolvedTimes,
+    deadline: number,
     signal?: AbortSignal,
   ): Promise<HoldPart> {
-    if (await outer.entries.enter(waitTimeMs, signal, outer.lost)) return new JoinedHold(outer);
+    const entered = await outer.entries.enter(left(deadline), signal, outer.lost);
+    if (entered) return new JoinedHold(outer);
     throw new LockWaitTimeoutError(outer.key, waitTimeMs);
   }
 
-  async #acquire(key: LockKey, times: ResolvedTimes, signal?: AbortSignal): Promise<HoldPart> {
+  async #acquire(
+    key: LockKey,
+    times: ResolvedTimes,
+    deadline: number,
+    signal?: AbortSignal,
+  ): Promise<HoldPart> {
     const { waitTimeMs, leaseTimeMs, renew } = times;
     const askedAt = now();
     this.events.emit({ type: 'attempted', key, waitTimeMs });
-    const grant = await this.#grant(key, times, signal, askedAt);
+    const request = { key, leaseTimeMs, waitTimeMs: left(deadline), ...(signal && { signal }) };
+    const grant = await this.#grant(request, waitTimeMs, askedAt);
     const hold = new LockHold(grant, leaseTimeMs, renew, this);
     this.#holds.add(hold);
     this.renewal.add(hold);
@@ -101,16 +109,11 @@ export class LockManager implements HoldHost {
     return hold;
   }
 
-  async #grant(
-    key: LockKey,
-    times: ResolvedTimes,
-    signal: AbortSignal | undefined,
-    askedAt: number,
-  ): Promise<LockGrant> {
-    const { waitTimeMs, leaseTimeMs } = times;
+  async #grant(request: AcquireRequest, waitTimeMs: number, askedAt: number): Promise<LockGrant> {
+    const { key } = request;
     let grant: LockGrant | null;
     try {
-      grant = await this.store.acquire({ key, leaseTimeMs, waitTimeMs, ...(signal && { signal }) });
+      grant = await this.store.acquire(request);
     } catch (error) {
       this.events.emit({ type: 'failed', key, waitedMs: now() - askedAt, error });
       throw error;
@@ -129,4 +132,9 @@ export class LockManager implements HoldHost {
       };
     });
   }
+}
+
+/** What is left of a wait time, in whole milliseconds. */
+function left(deadline: number): number {
+  return Math.max(Math.ceil(deadline - now()), 0);
 }

@@ -30,7 +30,7 @@ export interface RaceOptions {
   readonly pool: WorkerPool;
   readonly database: DataSource;
   readonly commands: CommandCounter | null;
-  progress(done: number): void;
+  readonly progress: (done: number) => void;
 }
 
 /** One application a round; one server cancels it, another submits a quote to it, at the same moment. */
