@@ -8,6 +8,10 @@ const src = (path: string) => fileURLToPath(new URL(`./src/distributed-lock/${pa
 const alias = [
   { find: /^nestjs-distributed-lock$/, replacement: src('index.ts') },
   { find: /^nestjs-distributed-lock\/redis$/, replacement: src('store/redis/index.ts') },
+  { find: /^nestjs-distributed-lock\/zookeeper$/, replacement: src('store/zookeeper/index.ts') },
+  { find: /^nestjs-distributed-lock\/postgres$/, replacement: src('store/postgres/index.ts') },
+  { find: /^nestjs-distributed-lock\/mysql$/, replacement: src('store/mysql/index.ts') },
+  { find: /^nestjs-distributed-lock\/table$/, replacement: src('store/table/index.ts') },
   { find: /^nestjs-distributed-lock\/typeorm$/, replacement: src('transaction/typeorm/index.ts') },
   { find: /^nestjs-distributed-lock\/testing$/, replacement: src('testing/index.ts') },
 ];
