@@ -16,7 +16,10 @@ interface Block {
 
 function pages(): readonly string[] {
   const docs = readdirSync(join(root, 'docs'), { recursive: true, encoding: 'utf8' });
-  return ['README.md', ...docs.filter((name) => name.endsWith('.md')).map((name) => join('docs', name))];
+  return [
+    'README.md',
+    ...docs.filter((name) => name.endsWith('.md')).map((name) => join('docs', name)),
+  ];
 }
 
 function blocksOf(page: string): readonly Block[] {
@@ -50,7 +53,10 @@ function errorsIn(sources: ReadonlyMap<string, string>): readonly string[] {
   return [...sources.keys()].flatMap((name) =>
     ts
       .getPreEmitDiagnostics(program, program.getSourceFile(name))
-      .map((found) => `${relative(root, name)}: ${ts.flattenDiagnosticMessageText(found.messageText, '\n')}`),
+      .map(
+        (found) =>
+          `${relative(root, name)}: ${ts.flattenDiagnosticMessageText(found.messageText, '\n')}`,
+      ),
   );
 }
 

@@ -30,7 +30,12 @@ const ROWS: readonly { file: string; may: readonly string[]; never: readonly str
   {
     file: `${LIBRARY}/store/x.ts`,
     may: ['./lock-store.js', '../key/lock-key.js', '../distributed-lock.errors.js'],
-    never: ['./redis/index.js', '../lock/hold.js', '../transaction/transaction-runner.js', '@nestjs/core'],
+    never: [
+      './redis/index.js',
+      '../lock/hold.js',
+      '../transaction/transaction-runner.js',
+      '@nestjs/core',
+    ],
   },
   {
     file: `${LIBRARY}/store/redis/x.ts`,
@@ -45,7 +50,12 @@ const ROWS: readonly { file: string; may: readonly string[]; never: readonly str
   },
   {
     file: `${LIBRARY}/lock/x.ts`,
-    may: ['../key/lock-key.js', '../store/lock-store.js', '../distributed-lock.events.js', './hold.js'],
+    may: [
+      '../key/lock-key.js',
+      '../store/lock-store.js',
+      '../distributed-lock.events.js',
+      './hold.js',
+    ],
     never: [
       '../store/redis/index.js',
       '../store/memory/index.js',
@@ -62,7 +72,12 @@ const ROWS: readonly { file: string; may: readonly string[]; never: readonly str
   {
     file: `${LIBRARY}/distributed-lock.executor.ts`,
     may: ['./key/lock-key.js', './lock/lock-manager.js', './transaction/transaction-runner.js'],
-    never: ['./store/redis/index.js', './transaction/typeorm/index.js', 'typeorm', '@nestjs/common'],
+    never: [
+      './store/redis/index.js',
+      './transaction/typeorm/index.js',
+      'typeorm',
+      '@nestjs/common',
+    ],
   },
   {
     file: `${LIBRARY}/decorator/x.ts`,
@@ -106,7 +121,9 @@ async function refusedImports(): Promise<Set<string>> {
     }
     const oxlint = join(ROOT, 'node_modules', 'oxlint', 'bin', 'oxlint');
     const report = await new Promise<string>((resolve) => {
-      execFile(process.execPath, [oxlint, '-f', 'json'], { cwd: tree }, (_error, out) => resolve(out));
+      execFile(process.execPath, [oxlint, '-f', 'json'], { cwd: tree }, (_error, out) =>
+        resolve(out),
+      );
     });
     const { diagnostics } = JSON.parse(report) as {
       diagnostics: { code: string; filename: string; labels: { span: { line: number } }[] }[];

@@ -24,9 +24,9 @@ const LUA = 'store/redis/scripts/';
 export const MUTANTS = [
   {
     what: 'an owner id is used again after a give-back carried it',
-    file: QUEUE,
-    find: 'this.#owner = null;\n    this.#traces = false;\n    return owner;',
-    replace: 'this.#traces = false;\n    return owner;',
+    file: 'store/standing.ts',
+    find: 'this.#owner = null;\n    this.#traces = false;',
+    replace: 'this.#traces = false;',
     spec: EXPLORATION,
   },
   {
@@ -39,29 +39,30 @@ export const MUTANTS = [
   {
     what: 'a wake-up that overtakes the busy answer is forgotten',
     file: QUEUE,
-    find: "else if (this.#phase === 'asking') this.#woken = true;",
+    find: "else if (this.#phase.is('asking')) this.#standing.woken = true;",
     replace: '',
     spec: EXPLORATION,
   },
   {
     what: 'a caller that joined a try is not queued',
     file: QUEUE,
-    find: 'else if (this.#woken || !queued) this.#ask();',
-    replace: 'else if (this.#woken) this.#ask();',
+    find: 'else if (this.#standing.woken || !queued) this.#ask();',
+    replace: 'else if (this.#standing.woken) this.#ask();',
     spec: EXPLORATION,
   },
   {
     what: 'the last waiter leaves without a word',
     file: QUEUE,
-    find: "if (this.#waiters.size === 0 && this.#phase === 'waiting') this.#withdraw();",
-    replace: "if (this.#waiters.size === 0 && this.#phase === 'waiting') this.#setPhase('idle');",
+    find: "if (this.#waiters.size === 0 && this.#phase.is('waiting')) this.#withdraw();",
+    replace:
+      "if (this.#waiters.size === 0 && this.#phase.is('waiting')) this.#phase.enter('idle');",
     spec: WAITING,
   },
   {
     what: 'a process that is overtaken loses its place',
-    file: QUEUE,
-    find: 'since: this.#since,',
-    replace: 'since: null,',
+    file: 'store/standing.ts',
+    find: 'since: this.#since, attempt',
+    replace: 'since: null, attempt',
     spec: WAITING,
   },
   {
@@ -74,8 +75,8 @@ export const MUTANTS = [
   {
     what: 'a turn whose pass failed is not given back',
     file: QUEUE,
-    find: 'void this.host.giveBack(this.key, turn.owner);\n    this.#failed(error);',
-    replace: 'this.#failed(error);',
+    find: 'this.#disown(turn);\n      this.#failed(error);\n      throw error;',
+    replace: 'this.#standing.forgetOwner();\n      this.#failed(error);\n      throw error;',
     spec: TURNS,
   },
   {
@@ -88,8 +89,8 @@ export const MUTANTS = [
   {
     what: 'a broken store is reported as busy',
     file: QUEUE,
-    find: 'if (this.#lastError) return this.#lastError;',
-    replace: '',
+    find: 'return lastError ?? (',
+    replace: 'return (',
     spec: WAITING,
   },
   {

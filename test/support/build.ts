@@ -36,7 +36,7 @@ export async function ensureBuilt(): Promise<void> {
     writeFileSync(STAMP, String(readAt));
   } catch (error) {
     const { stdout = '', stderr = '' } = error as { stdout?: string; stderr?: string };
-    throw new Error(`"nest build" failed:\n${stdout}${stderr}`, { cause: String(error) });
+    throw new Error(`"nest build" failed:\n${stdout}${stderr}`, { cause: error });
   } finally {
     rmSync(LOCK, { recursive: true, force: true });
   }

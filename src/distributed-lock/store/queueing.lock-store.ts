@@ -1,7 +1,7 @@
 import { now } from '../distributed-lock.clock.js';
 import { LockClosedError, LockStoreUnavailableError } from '../distributed-lock.errors.js';
 import type { LockKey } from '../key/lock-key.js';
-import { KeyQueue, type QueueHost } from './key-queue.js';
+import { KeyQueue } from './key-queue.js';
 import type {
   AcquireRequest,
   LockGrant,
@@ -12,6 +12,7 @@ import type {
 } from './lock-store.js';
 import { Grant } from './turn.js';
 import type { TurnBackend } from './turn-backend.js';
+import type { QueueHost } from './queue-host.js';
 import { UntoldReleases } from './untold-releases.js';
 import { Waiter } from './wait-list.js';
 
@@ -67,7 +68,7 @@ export class QueueingLockStore implements LockStore, QueueHost {
 
   acquire(request: AcquireRequest): Promise<LockGrant | null> {
     if (this.#closed) return Promise.reject(new LockClosedError(request.key));
-    if (request.signal?.aborted) return Promise.reject(request.signal.reason as Error);
+    if (request.signal?.aborted) return Promise.reject(request.signal.reason);
     return new Promise((resolve, reject) => {
       const queue = this.#queue(request.key);
       let timer: NodeJS.Timeout | undefined;
@@ -82,7 +83,7 @@ export class QueueingLockStore implements LockStore, QueueHost {
       const waiter = new Waiter(
         request,
         (grant) => settle(() => resolve(grant)),
-        (error) => settle(() => reject(error as Error)),
+        (error) => settle(() => reject(error)),
       );
       if (request.waitTimeMs > 0) {
         timer = setTimeout(() => this.#timedOut(queue, waiter), request.waitTimeMs);
@@ -163,8 +164,8 @@ export class QueueingLockStore implements LockStore, QueueHost {
     return this.#untold.tell({ key, owner }, () => (this.#queues.get(key)?.waiting ?? 0) > 0);
   }
 
-  idle(queue: KeyQueue): void {
-    if (this.#queues.get(queue.key) === queue) this.#queues.delete(queue.key);
+  idle(key: LockKey, queue: object): void {
+    if (this.#queues.get(key) === queue) this.#queues.delete(key);
   }
 
   #queue(key: LockKey): KeyQueue {

@@ -49,10 +49,15 @@ export class WaitList {
     return true;
   }
 
-  /** The waiters of this moment, in order. */
-  snapshot(): readonly Waiter[] {
-    const all: Waiter[] = [];
-    for (let waiter = this.#first; waiter; waiter = waiter.next) all.push(waiter);
-    return all;
+  /** Takes waiters out, in order, and tells each; `tries` are those that do not wait. */
+  dismiss(which: 'all' | 'tries', tell: (waiter: Waiter) => void): void {
+    for (let waiter = this.#first; waiter;) {
+      const { next } = waiter;
+      if (which === 'all' || waiter.request.waitTimeMs === 0) {
+        this.remove(waiter);
+        tell(waiter);
+      }
+      waiter = next;
+    }
   }
 }

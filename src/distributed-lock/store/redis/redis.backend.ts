@@ -20,8 +20,10 @@ import type {
 } from '../turn-backend.js';
 import type { LockConnections } from './redis.connections.js';
 import { checkProbe, redisError } from './redis.errors.js';
+import { within } from './redis.deadline.js';
 import { RedisInbox } from './redis.inbox.js';
 import { RedisKeyspace } from './redis.keys.js';
+import { SilenceWatch } from './redis.silence.js';
 import type { ScriptConnection } from './redis.scripts.js';
 
 /** How waiting works against this server. */
@@ -48,6 +50,7 @@ export class RedisBackend implements TurnBackend {
   #keyspace = new RedisKeyspace('', 'lock');
   #connections: LockConnections | null = null;
   #inbox: RedisInbox | null = null;
+  #silence: SilenceWatch | null = null;
   #inboxCheckedAt = 0;
   /** Highest turn number seen, over all keys: whoever saw it never accepts a lower one, also after the server lost its data. */
   #seen = 0;
@@ -159,6 +162,8 @@ export class RedisBackend implements TurnBackend {
 
   /** Resolves once both connections are usable; goes on telling the listener whenever one of them is again. */
   #whenConnected(commands: Redis, inbox: Redis | null, listener: BackendListener): Promise<void> {
+    const silentMs = 2 * this.timing.commandTimeoutMs;
+    this.#silence = new SilenceWatch(commands, silentMs);
     return new Promise((resolve, reject) => {
       const usable = { commands: false, inbox: inbox === null };
       const report = (connection: keyof typeof usable): void => {
@@ -177,11 +182,13 @@ export class RedisBackend implements TurnBackend {
       });
       if (!inbox) return;
       inbox.on('error', onError);
-      this.#inbox = new RedisInbox(inbox, this.#keyspace.inbox + this.process, {
-        woken: (key) => listener.woken(key),
+      const inboxListener = {
+        woken: (key: LockKey) => listener.woken(key),
         subscribed: () => report('inbox'),
         failed: onError,
-      });
+      };
+      const channel = this.#keyspace.inbox + this.process;
+      this.#inbox = new RedisInbox(inbox, channel, inboxListener, silentMs);
     });
   }
 
@@ -250,14 +257,19 @@ export class RedisBackend implements TurnBackend {
     if (this.#refused) throw this.#refused;
     if (!this.#connections) throw new LockStoreUnavailableError('redis', key, 'not open');
     const { commandTimeoutMs } = this.timing;
+    const silence = this.#silence;
+    const sentAt = performance.now();
     try {
-      return await within(
-        command(this.#connections.commands),
-        commandTimeoutMs,
-        `no answer within ${commandTimeoutMs} ms`,
+      const answer = command(this.#connections.commands);
+      void answer.then(
+        () => silence?.heard(),
+        () => silence?.heard(),
       );
+      return await within(answer, commandTimeoutMs, `no answer within ${commandTimeoutMs} ms`);
     } catch (error) {
-      throw error instanceof LockStoreUnavailableError ? error : redisError(error, key);
+      if (!(error instanceof LockStoreUnavailableError)) throw redisError(error, key);
+      silence?.unanswered(sentAt);
+      throw error;
     }
   }
 }
@@ -266,19 +278,4 @@ const flag = (on: boolean): string => (on ? '1' : '0');
 
 function turnNumber(tokens: TokenBlock | null): string {
   return tokens === null ? '' : (tokens.first / BigInt(TOKENS_PER_TURN)).toString();
-}
-
-async function within<T>(promise: Promise<T>, timeoutMs: number, detail: string): Promise<T> {
-  let timer: NodeJS.Timeout | undefined;
-  const timeout = new Promise<never>((_resolve, reject) => {
-    timer = setTimeout(
-      () => reject(new LockStoreUnavailableError('redis', null, detail)),
-      timeoutMs,
-    );
-  });
-  try {
-    return await Promise.race([promise, timeout]);
-  } finally {
-    clearTimeout(timer);
-  }
 }

@@ -15,23 +15,22 @@ const LONGEST_RECONNECT_MS = 1_000;
  *   waits, seconds after its caller has given up
  * - nothing queues while disconnected (`enableOfflineQueue: false`), for the same reason
  * - a demoted master is left (`reconnectOnError` on READONLY); it would answer READONLY for ever on a live socket
+ * - no `socketTimeout`: see `redis.silence.ts`
  */
-function lockOptions(commandTimeoutMs: number): RedisOptions {
-  return {
-    keyPrefix: '',
-    lazyConnect: true,
-    enableOfflineQueue: false,
-    enableAutoPipelining: false,
-    autoResendUnfulfilledCommands: false,
-    autoResubscribe: false,
-    maxRetriesPerRequest: 0,
-    keepAlive: 5_000,
-    // Half-open: nothing came back for twice the time a command may take.
-    socketTimeout: 2 * commandTimeoutMs,
-    retryStrategy: (attempt) => Math.min(25 * 2 ** Math.min(attempt, 10), LONGEST_RECONNECT_MS),
-    reconnectOnError: (error) => error.message.startsWith('READONLY'),
-  };
-}
+const LOCK_OPTIONS = {
+  keyPrefix: '',
+  lazyConnect: true,
+  enableOfflineQueue: false,
+  enableAutoPipelining: false,
+  autoResendUnfulfilledCommands: false,
+  autoResubscribe: false,
+  maxRetriesPerRequest: 0,
+  keepAlive: 5_000,
+  socketTimeout: undefined,
+  retryStrategy: (attempt) => Math.min(25 * 2 ** Math.min(attempt, 10), LONGEST_RECONNECT_MS),
+  reconnectOnError: (error) => error.message.startsWith('READONLY'),
+  // ioredis takes `undefined` for "not set"; its types do not say so.
+} satisfies { [Name in keyof RedisOptions]: RedisOptions[Name] | undefined } as RedisOptions;
 
 export interface LockConnections {
   /** For scripts; nothing else is sent on it, so that nothing slow delays a renewal. */
@@ -45,11 +44,10 @@ export interface LockConnections {
 /** Opens nothing yet. */
 export function lockConnections(
   connection: RedisConnection,
-  { inbox, commandTimeoutMs }: { readonly inbox: boolean; readonly commandTimeoutMs: number },
+  { inbox }: { readonly inbox: boolean },
 ): LockConnections {
-  const own = lockOptions(commandTimeoutMs);
   const make = (role: string): Redis => {
-    const options: RedisOptions = { ...own, connectionName: `distributed-lock:${role}` };
+    const options: RedisOptions = { ...LOCK_OPTIONS, connectionName: `distributed-lock:${role}` };
     if (typeof connection === 'string') return new Redis(connection, options);
     if (isClient(connection)) return connection.duplicate(options);
     return new Redis({ ...connection, ...options });
@@ -79,7 +77,7 @@ export function checkConnection(value: unknown): RedisConnection {
   if (typeof value === 'string') {
     if (/^rediss?:\/\/\S+$/.test(value)) return value;
   } else if (typeof value === 'object' && value !== null && !Array.isArray(value)) {
-    return value as RedisConnection;
+    return value;
   }
   throw new LockConfigurationError(
     `Option "connection" of redisStore is ${show(value)}; allowed: 'redis://host:port/db', 'rediss://…', RedisOptions, or an ioredis client.`,

@@ -1,5 +1,6 @@
 import type { Redis } from 'ioredis';
 import type { LockKey } from '../../key/lock-key.js';
+import { SilenceWatch } from './redis.silence.js';
 
 interface InboxListener {
   woken(key: LockKey): void;
@@ -15,18 +16,28 @@ interface InboxListener {
  * waiting key is looked at again.
  */
 export class RedisInbox {
+  readonly #silence: SilenceWatch;
+
   constructor(
     private readonly client: Redis,
     private readonly channel: string,
     private readonly listener: InboxListener,
+    silentMs: number,
   ) {
+    this.#silence = new SilenceWatch(client, silentMs);
     client.on('ready', () => void this.#subscribe());
     client.on('message', (_channel: string, message: string) => listener.woken(message as LockKey));
   }
 
   /** Notices a connection that is open but silent. Call it from time to time while somebody waits. */
   checkConnection(): void {
-    if (this.client.status === 'ready') this.client.ping().catch(() => undefined);
+    if (this.client.status !== 'ready') return;
+    const sentAt = performance.now();
+    this.client.ping().then(
+      () => this.#silence.heard(),
+      () => undefined, // the connection is gone already
+    );
+    this.#silence.unanswered(sentAt);
   }
 
   async #subscribe(): Promise<void> {

@@ -69,8 +69,7 @@ export function redisStore(options: RedisStoreOptions): LockStore {
     10,
   );
   const connection = checkConnection(options.connection);
-  const connect = (): LockConnections =>
-    lockConnections(connection, { inbox: wake === 'push', commandTimeoutMs });
+  const connect = (): LockConnections => lockConnections(connection, { inbox: wake === 'push' });
   const processId = randomBytes(12).toString('base64url');
   const backend = new RedisBackend(connect, wake === 'push' ? processId : '', {
     commandTimeoutMs,

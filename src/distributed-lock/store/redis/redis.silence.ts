@@ -1,0 +1,33 @@
+import type { Redis } from 'ioredis';
+
+/**
+ * Leaves a connection that is open but silent, because the other side is gone and nobody said so, for a new one.
+ *
+ * In place of ioredis' `socketTimeout`: that one is missing before 5.4, and up to 5.11 its timer outlives the connection it was set
+ * for and ends the next one (https://github.com/redis/ioredis/issues/2147).
+ */
+export class SilenceWatch {
+  #heardAt = -Infinity;
+
+  constructor(
+    private readonly client: Redis,
+    /** How long nothing may come back after something was sent, in milliseconds. */
+    private readonly silentMs: number,
+  ) {
+    client.on('ready', () => this.heard());
+  }
+
+  /** Something came back. */
+  heard(): void {
+    this.#heardAt = performance.now();
+  }
+
+  /** What was sent at `sentAt`, on the scale of `performance.now()`, is not answered yet. */
+  unanswered(sentAt: number): void {
+    const leave = (): void => {
+      // Heard since, also from a connection that has replaced the silent one: nothing to leave.
+      if (this.#heardAt < sentAt && this.client.status === 'ready') this.client.disconnect(true);
+    };
+    setTimeout(leave, Math.max(sentAt + this.silentMs - performance.now(), 0)).unref();
+  }
+}
