@@ -69,6 +69,12 @@ export class BrokenRedis {
     return Number(match?.[1] ?? 0);
   }
 
+  /** How many connections the server has accepted in all. */
+  async connections(): Promise<number> {
+    const stats = await this.world.client.info('stats');
+    return Number(/total_connections_received:(\d+)/.exec(stats)?.[1]);
+  }
+
   async stop(): Promise<void> {
     await this.world.close();
     await Promise.all(this.#proxies.map((proxy) => proxy.close()));

@@ -262,6 +262,36 @@ describe.skipIf(!inject('canStartRedis'))('a connection that breaks', () => {
     },
   );
 
+  it('that is lost with a command under way is replaced once, and the new one is left alone', async () => {
+    const { locks, proxy } = await broken.proxied();
+    const key = freshKey('replaced');
+    await (await locks.enter(key)).release();
+    const connections = await broken.connections();
+    const lost = proxy.cutBeforeReplyTo(key);
+    const hold = await locks.enter(key, { waitTimeMs: 5_000 });
+    await lost;
+    await hold.release();
+    const end = performance.now() + 3 * COMMAND_TIMEOUT_MS;
+    while (performance.now() < end) await (await locks.enter(key)).release();
+    expect(locks.types).not.toContain('release-failed');
+    expect(await broken.connections()).toBe(connections + 1);
+  });
+
+  it('that falls silent is left for a new one, that of the commands and that of the inbox', async () => {
+    const { locks, proxy } = await broken.proxied({ safetyLook: 100 });
+    const key = freshKey('silent');
+    const hold = await other.enter(key);
+    const entering = locks.enter(key, { waitTimeMs: 20_000 });
+    await broken.untilWaiting(key);
+    const connections = await broken.connections();
+    proxy.blackhole();
+    await until('two new connections', async () => (await broken.connections()) >= connections + 2);
+    await proxy.pass();
+    expect(await hold.release()).toBe('released');
+    expect(await (await entering).release()).toBe('released');
+    await broken.untilNothingIsLeft(key);
+  });
+
   it('an acquire that is given up and executed later is taken back', async () => {
     const locks = await broken.direct();
     const key = freshKey('late');

@@ -69,7 +69,7 @@ export const MUTANTS = [
     what: 'a turn that ended badly leaves its waiters asleep',
     file: QUEUE,
     find: 'if (this.#waiters.size > 0) return this.#ask();',
-    replace: 'if (this.#waiters.size > 0) return this.#wait(5_000);',
+    replace: 'if (this.#waiters.size > 0) return this.#phase.wait(5_000, () => this.#ask());',
     spec: TURNS,
   },
   {
