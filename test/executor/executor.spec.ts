@@ -351,7 +351,7 @@ describe('nested locked calls of one key', () => {
     expect(log.join(' ')).toBe('acquire START method method COMMIT committed release');
   });
 
-  it('whose commit has an unknown outcome abandon nothing but their own share', async () => {
+  it('whose commit has an unknown outcome keep the lock closed until its lease is over, also where the caller goes on', async () => {
     const unknown = new CommitOutcomeUnknownError('application:1');
     await call(
       async (outer) => {
@@ -360,7 +360,7 @@ describe('nested locked calls of one key', () => {
       },
       { transaction: null },
     );
-    expect(locks.store.asked).toEqual(['acquire application:1', 'release application:1']);
+    expect(locks.store.asked).toEqual(['acquire application:1', 'abandon application:1']);
   });
 
   it('are told of the loss of the lock', async () => {

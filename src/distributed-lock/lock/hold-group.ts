@@ -27,6 +27,14 @@ export class HoldGroup implements ManagedHold {
     return new Map(this.parts.map((part) => [part.key, part.fencingToken]));
   }
 
+  get deadline(): number {
+    return Math.min(...this.parts.map((part) => part.deadline));
+  }
+
+  get renews(): boolean {
+    return this.parts.every((part) => part.renews);
+  }
+
   get lost(): AbortSignal {
     this.#lost ??= AbortSignal.any(this.parts.map((part) => part.lost));
     return this.#lost;

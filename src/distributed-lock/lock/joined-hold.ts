@@ -29,6 +29,14 @@ export class JoinedHold implements HoldPart {
     return this.outer.fencingTokens;
   }
 
+  get deadline(): number {
+    return this.outer.deadline;
+  }
+
+  get renews(): boolean {
+    return this.outer.renews;
+  }
+
   get lost(): AbortSignal {
     return this.outer.lost;
   }
@@ -70,8 +78,14 @@ export class JoinedHold implements HoldPart {
     await this.release();
   }
 
+  /** The outer call goes on with the hold, but must not release it either. */
   abandon(): void {
+    this.abandonAtEnd();
     void this.release();
+  }
+
+  abandonAtEnd(): void {
+    this.outer.abandonAtEnd();
   }
 
   part(key: LockKey): HoldPart | undefined {

@@ -24,6 +24,8 @@ export class LockHold implements HoldPart {
   readonly #heldSince = now();
   #state: 'held' | 'lost' | 'released' = 'held';
   #lossReason: LossReason = 'expired';
+  /** A commit of unknown outcome was made inside: the key stays closed until the lease is over, whoever ends the hold. */
+  #mustStayClosed = false;
   #lost: AbortController | null = null;
   /** End of the lease as a hard limit; `Infinity` while renewed. */
   #limit: number;
@@ -109,6 +111,10 @@ export class LockHold implements HoldPart {
 
   async release(): Promise<ReleaseResult> {
     if (!this.isHeld()) return 'not-held';
+    if (this.#mustStayClosed) {
+      this.abandon();
+      return 'not-held';
+    }
     this.#state = 'released';
     this.#unwatch();
     const { key, owner, fencingToken } = this;
@@ -147,6 +153,10 @@ export class LockHold implements HoldPart {
     this.#state = 'released';
     this.#over();
     this.host.store.abandon(this.grant);
+  }
+
+  abandonAtEnd(): void {
+    this.#mustStayClosed = true;
   }
 
   part(key: LockKey): HoldPart | undefined {

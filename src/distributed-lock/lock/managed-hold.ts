@@ -10,6 +10,10 @@ export interface ManagedHold extends Hold {
   assertNotLost(): void;
   /** Stops holding without a release: the key stays closed until its lease is over. */
   abandon(): void;
+  /** When the hold is lost unless it is renewed, on the scale of `distributed-lock.clock.ts`. */
+  readonly deadline: number;
+  /** Whether it is renewed for as long as it is held. */
+  readonly renews: boolean;
   /** The part of this hold that concerns one key: itself, or one of several. */
   part(key: LockKey): HoldPart | undefined;
 }
@@ -19,4 +23,6 @@ export interface HoldPart extends ManagedHold {
   readonly entries: EntryQueue;
   /** Whether it can still be joined: not released, not lost. */
   readonly isOpen: boolean;
+  /** When the outermost call ends, abandons in place of releasing; until then the hold goes on. */
+  abandonAtEnd(): void;
 }
