@@ -45,7 +45,7 @@ describe('docker-compose.yml', () => {
   });
 
   it('has what the library needs', () => {
-    expect(Object.keys(compose.services)).toEqual(['redis', 'postgres']);
+    expect(Object.keys(compose.services)).toEqual(['redis', 'postgres', 'mariadb', 'zookeeper']);
   });
 
   it.each(services)(

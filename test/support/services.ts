@@ -3,12 +3,20 @@ import { type ComposeService, hasDockerEngine, startContainer } from './docker.j
 import { startMariadb } from './mariadb.js';
 import { startPostgres } from './postgres.js';
 import { startRedis } from './redis.js';
+import { startZooKeeper } from './zookeeper.js';
 
 export { type OwnDatabase, type OwnPostgres, createDatabase, startPostgres } from './postgres.js';
 export { type OwnRedis, type RedisOptions, canStartRedis, startRedis } from './redis.js';
 export { type OwnMariadb, startMariadb } from './mariadb.js';
+export {
+  type OwnEnsemble,
+  type OwnZooKeeper,
+  canStartZooKeeper,
+  startEnsemble,
+  startZooKeeper,
+} from './zookeeper.js';
 
-export type ServiceName = 'redis' | 'postgres' | 'mariadb';
+export type ServiceName = 'redis' | 'postgres' | 'mariadb' | 'zookeeper';
 
 export interface Service {
   readonly name: ServiceName;
@@ -59,8 +67,22 @@ const RECIPES: Readonly<Record<ServiceName, Recipe>> = {
   mariadb: {
     variable: 'MYSQL_URL',
     start: () => startMariadb(),
-    container: null,
+    container: {
+      name: 'mariadb',
+      portVariable: 'MARIADB_PORT',
+      url: (port) => `mysql://root@127.0.0.1:${port}/test`,
+    },
     aptPackage: 'mariadb-server',
+  },
+  zookeeper: {
+    variable: 'ZOOKEEPER_URL',
+    start: () => startZooKeeper(),
+    container: {
+      name: 'zookeeper',
+      portVariable: 'ZOOKEEPER_PORT',
+      url: (port) => `127.0.0.1:${port}`,
+    },
+    aptPackage: 'zookeeper',
   },
 };
 
