@@ -2,7 +2,8 @@ import { fileURLToPath } from 'node:url';
 import swc from 'unplugin-swc';
 import { defineConfig } from 'vitest/config';
 
-const src = (path: string) => fileURLToPath(new URL(`./src/distributed-lock/${path}`, import.meta.url));
+const src = (path: string) =>
+  fileURLToPath(new URL(`./src/distributed-lock/${path}`, import.meta.url));
 
 /** The public doors resolve to the sources, so that tests import what a user imports. */
 const alias = [

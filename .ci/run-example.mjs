@@ -13,27 +13,54 @@ const { getServices } = await import('../test/support/services.ts');
 const { createDatabase } = await import('../test/support/postgres.ts');
 const say = (line) => console.log(line);
 
+/** What each store needs besides PostgreSQL, in which the example keeps its data. */
+const NEEDS = {
+  redis: 'redis',
+  zookeeper: 'zookeeper',
+  mysql: 'mariadb',
+  postgres: null,
+  table: null,
+  memory: null,
+};
+
 const [script, ...args] = process.argv.slice(2);
+const given = args.indexOf('--store') < 0 ? process.env.STORE : args[args.indexOf('--store') + 1];
+const store = given ?? 'redis';
+if (!(store in NEEDS)) {
+  say(`--store is "${store}"; allowed: ${Object.keys(NEEDS).join(', ')}.`);
+  process.exit(2);
+}
 say('Building …');
 await ensureBuilt();
-say('Starting Redis and PostgreSQL …');
-const services = await getServices(['redis', 'postgres'], say);
+const wanted = ['postgres', NEEDS[store]].filter((name) => name !== null);
+say(`Starting ${wanted.join(' and ')} …`);
+const services = await getServices(wanted, say);
 for (const { name, reason } of services.missing) say(`Not available: ${name} (${reason})`);
+const urlOf = (name) => services.available.get(name)?.url ?? '';
 const postgres = services.available.get('postgres');
-const redis = services.available.get('redis');
+/** Without Redis the default falls back to memory; a store that was asked for is there or not. */
+const isMissing = NEEDS[store] !== null && urlOf(NEEDS[store]) === '';
 
 let exitCode = 1;
 if (postgres === undefined) {
   say('The example needs PostgreSQL. Set DATABASE_URL, or make one of the ways above work.');
+} else if (isMissing && given !== undefined) {
+  say(`The ${store} store cannot be had here.`);
 } else {
-  if (redis === undefined)
-    say('Without Redis, locks live in memory and the example runs in one process.');
+  if (isMissing) say('Without Redis, locks live in memory and the example runs in one process.');
   for (const { name, origin } of services.available.values()) say(`  ${name}: ${origin}`);
   const database = await createDatabase(postgres.url, 'example');
   const child = spawn(process.execPath, ['--enable-source-maps', script, ...args], {
     cwd: root,
     stdio: 'inherit',
-    env: { ...process.env, DATABASE_URL: database.url, REDIS_URL: redis?.url ?? '' },
+    env: {
+      ...process.env,
+      DATABASE_URL: database.url,
+      STORE: isMissing ? 'memory' : store,
+      REDIS_URL: urlOf('redis'),
+      MYSQL_URL: urlOf('mariadb'),
+      ZOOKEEPER_URL: urlOf('zookeeper'),
+    },
   });
   // Ctrl-C goes to the whole group: the example ends by itself, then its servers are taken away here.
   for (const name of ['SIGINT', 'SIGTERM']) process.on(name, () => child.kill(name));

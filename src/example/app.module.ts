@@ -1,9 +1,9 @@
 import { type DynamicModule, Module } from '@nestjs/common';
 import { TypeOrmModule } from '@nestjs/typeorm';
-import { DistributedLockModule, type LockStore, memoryStore } from 'nestjs-distributed-lock';
-import { redisStore } from 'nestjs-distributed-lock/redis';
+import { DistributedLockModule, type LockStore } from 'nestjs-distributed-lock';
 import { typeormTransactions } from 'nestjs-distributed-lock/typeorm';
 import type { AppConfig } from './app.config.js';
+import { storeOf } from './app.store.js';
 import { Application } from './application/application.entity.js';
 import { ApplicationModule } from './application/application.module.js';
 import { Quote } from './quote/quote.entity.js';
@@ -11,7 +11,7 @@ import { QuoteModule } from './quote/quote.module.js';
 
 @Module({})
 export class AppModule {
-  /** @param store where locks live; default: the Redis of the configuration, else this process. */
+  /** @param store where locks live; default: the store of the configuration. */
   static forConfig(config: AppConfig, store: LockStore = storeOf(config)): DynamicModule {
     return {
       module: AppModule,
@@ -34,8 +34,4 @@ export class AppModule {
       ],
     };
   }
-}
-
-function storeOf(config: AppConfig): LockStore {
-  return config.redisUrl === null ? memoryStore() : redisStore({ connection: config.redisUrl });
 }

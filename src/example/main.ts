@@ -9,7 +9,9 @@ await app.listen(config.port);
 
 const logger = new Logger('Example');
 const url = (await app.getUrl()).replace('[::1]', 'localhost');
-logger.log(`Locks live in ${config.redisUrl ?? 'this process'}.`);
+logger.log(
+  `Locks live in: ${config.store}${config.storeUrl === null ? '' : ` (${config.storeUrl})`}.`,
+);
 logger.log(
   `Open an application:  curl -X POST ${url}/applications -H 'content-type: application/json' -d '{"title":"A new kitchen"}'`,
 );

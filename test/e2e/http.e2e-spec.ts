@@ -30,7 +30,7 @@ describeWith('ownRedis', 'postgres')('the example over HTTP', () => {
 
   beforeEach(async () => {
     app = await createHttpApp(
-      { databaseUrl: database.url, redisUrl: redis.url, port: 0 },
+      { databaseUrl: database.url, store: 'redis', storeUrl: redis.url, port: 0 },
       { logger: ['error'] },
     );
     await app.listen(0, '127.0.0.1');

@@ -3,7 +3,7 @@ import 'reflect-metadata';
 import { writeFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { DataSource } from 'typeorm';
-import { type AppConfig, configFromEnvironment } from '../app.config.js';
+import { type AppConfig, configFromEnvironment, type StoreName } from '../app.config.js';
 import { Application } from '../application/application.entity.js';
 import { Quote } from '../quote/quote.entity.js';
 import { type DemoArguments, parseDemoArguments, USAGE } from './demo.arguments.js';
@@ -15,7 +15,7 @@ import { WorkerPool } from './worker-pool.js';
 
 interface DemoResult {
   readonly processes: number;
-  readonly locksLiveIn: 'redis' | 'memory';
+  readonly store: StoreName;
   readonly races: readonly RaceResult[];
   readonly jobs: readonly Lane[];
   readonly overlaps: number;
@@ -34,17 +34,21 @@ async function demo(
     entities: [Application, Quote],
     synchronize: true,
   }).initialize();
-  const commands = config.redisUrl === null ? null : new CommandCounter(config.redisUrl);
-  // Without Redis there is one server, with all callers in it: locks in memory are seen by no other process.
-  const processes = config.redisUrl === null ? 1 : workers;
+  const commands =
+    config.store === 'redis' && config.storeUrl !== null
+      ? new CommandCounter(config.storeUrl)
+      : null;
+  // Locks in memory are seen by no other process: one server, with all callers in it.
+  const processes = config.store === 'memory' ? 1 : workers;
   try {
     const races: RaceResult[] = [];
     let jobs: readonly Lane[] = [];
     say(
-      `\nCancel against submit, ${rounds} rounds on ${processes} server ${processes === 1 ? 'process' : 'processes'}:\n`,
+      `
+Cancel against submit, locks in ${config.store}, ${rounds} rounds on ${processes} server ${processes === 1 ? 'process' : 'processes'}:\n`,
     );
     for (const lock of ['off', 'on'] as const) {
-      const pool = await servers(lock, processes);
+      const pool = await servers(lock, processes, config.store);
       try {
         const progress = progressBar(`lock ${lock.padEnd(3)}`, rounds, process.stdout);
         races.push(await race({ lock, rounds, pool, database, commands, progress }));
@@ -55,7 +59,7 @@ async function demo(
     }
     const result: DemoResult = {
       processes,
-      locksLiveIn: config.redisUrl === null ? 'memory' : 'redis',
+      store: config.store,
       races,
       jobs,
       overlaps: overlapsOf(jobs),
@@ -69,13 +73,13 @@ async function demo(
   }
 }
 
-function servers(lock: 'off' | 'on', count: number): Promise<WorkerPool> {
+function servers(lock: 'off' | 'on', count: number, store: StoreName): Promise<WorkerPool> {
   const script = fileURLToPath(new URL('demo.worker.js', import.meta.url));
   return WorkerPool.start(
     Array.from({ length: count }, (_, n) => ({
       script,
       name: `server ${n + 1}`,
-      env: { LOCK: lock },
+      env: { LOCK: lock, STORE: store },
     })),
   );
 }
@@ -107,7 +111,8 @@ function show({ races, jobs, overlaps, failures }: DemoResult): void {
 
 try {
   const args = parseDemoArguments(process.argv.slice(2));
-  const result = await demo(args, configFromEnvironment());
+  const env = args.store === null ? process.env : { ...process.env, STORE: args.store };
+  const result = await demo(args, configFromEnvironment(env));
   show(result);
   process.exitCode = result.failures.length > 0 ? 1 : 0;
 } catch (error) {
