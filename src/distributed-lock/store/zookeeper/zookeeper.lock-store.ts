@@ -1,0 +1,220 @@
+import { LockClosedError, LockStoreUnavailableError } from '../../distributed-lock.errors.js';
+import { now } from '../../distributed-lock.clock.js';
+import type { LockKey } from '../../key/lock-key.js';
+import type {
+  AcquireRequest,
+  LockGrant,
+  LockStore,
+  ReleaseResult,
+  Renewal,
+  StoreTraits,
+} from '../lock-store.js';
+import { Contender, type ContenderHost } from './contender.js';
+import { Contenders } from './contenders.js';
+import { Directories } from './directories.js';
+import type { LockLayout } from './lock-layout.js';
+import { overLosses, type QueueNode } from './queue-node.js';
+import { hasCode, storeError } from './zookeeper.errors.js';
+import { ZooKeeperGrant } from './zookeeper.grant.js';
+import { nodeName } from './zookeeper.paths.js';
+import type { SessionEnd, SessionListener, ZooKeeperSession } from './zookeeper.session.js';
+
+export interface ZooKeeperStoreSettings {
+  readonly layout: LockLayout;
+  /** Directory of all keys of a namespace. */
+  baseOf(namespace: string): string;
+  openSession(listener: SessionListener): ZooKeeperSession;
+}
+
+/** Locks as ephemeral nodes of one session. Every caller has its own place in ZooKeeper's queue: first come, first served, over all processes. */
+export class ZooKeeperLockStore implements LockStore, ContenderHost {
+  readonly traits: StoreTraits = {
+    name: 'zookeeper',
+    ownership: 'session',
+    fencing: 'store-wide',
+    fair: 'fifo',
+    wakes: 'push',
+    reach: 'server',
+  };
+  readonly layout: LockLayout;
+  readonly #contenders = new Contenders();
+  readonly #grants = new Set<ZooKeeperGrant>();
+  /** How many grants of a key are out. */
+  readonly #held = new Map<LockKey, number>();
+  /** Locks that are left to their lease on purpose, with the timers that end it. */
+  readonly #abandoned = new Map<QueueNode, NodeJS.Timeout>();
+  #base = '';
+  #session: ZooKeeperSession | null = null;
+  #directories: Directories | null = null;
+  #closed = false;
+
+  constructor(private readonly settings: ZooKeeperStoreSettings) {
+    this.layout = settings.layout;
+  }
+
+  get session(): ZooKeeperSession {
+    return this.#session!;
+  }
+
+  get directories(): Directories {
+    return this.#directories!;
+  }
+
+  async open(namespace: string, timeoutMs: number): Promise<void> {
+    this.#closed = false;
+    this.#base = this.settings.baseOf(namespace);
+    this.#connect();
+    const { session } = this;
+    let timer: NodeJS.Timeout | undefined;
+    const late = new Promise<never>((_resolve, reject) => {
+      timer = setTimeout(() => {
+        const detail = session.trouble ?? `no answer within ${timeoutMs} ms`;
+        reject(new LockStoreUnavailableError('zookeeper', null, detail));
+      }, timeoutMs);
+    });
+    try {
+      await Promise.race([this.#prepare(), late]);
+    } catch (error) {
+      throw storeError(error, null);
+    } finally {
+      clearTimeout(timer);
+    }
+  }
+
+  async acquire(request: AcquireRequest): Promise<LockGrant | null> {
+    const { key, signal } = request;
+    if (this.#closed) throw new LockClosedError(key);
+    signal?.throwIfAborted();
+    if (!this.#session) throw new LockStoreUnavailableError('zookeeper', key, 'not opened yet');
+    const isTakenHere = this.#held.has(key) || this.#contenders.hasQueued(key);
+    if (request.waitTimeMs === 0 && isTakenHere) return null;
+    const contender = new Contender(request, `${this.#base}/${nodeName(key)}`, this);
+    this.#contenders.add(contender);
+    try {
+      return await contender.run();
+    } finally {
+      this.#contenders.remove(contender);
+    }
+  }
+
+  /** One round trip for all of them: the session carries them together, and removed nodes are told by their watches. */
+  async renew(renewals: readonly Renewal[]): Promise<readonly boolean[]> {
+    const watched: Promise<void>[] = [];
+    for (const { grant, leaseTimeMs } of renewals) {
+      if (!this.#isHeld(grant)) continue;
+      grant.leaseTimeMs = Math.max(grant.leaseTimeMs, leaseTimeMs);
+      watched.push(grant.watched());
+    }
+    if (watched.length > 0) await Promise.all([this.#confirm(), ...watched]);
+    return renewals.map(({ grant }) => this.#isHeld(grant) && now() < grant.validUntil);
+  }
+
+  async release(grant: LockGrant): Promise<ReleaseResult> {
+    if (!this.#isHeld(grant)) return 'not-held';
+    this.#forget(grant);
+    try {
+      return (await grant.node.remove()) ? 'released' : 'not-held';
+    } catch (error) {
+      throw storeError(error, grant.key);
+    }
+  }
+
+  abandon(grant: LockGrant): void {
+    if (!this.#isHeld(grant)) return;
+    const { node, leaseTimeMs } = grant;
+    this.#forget(grant);
+    const timer = setTimeout(() => {
+      this.#abandoned.delete(node);
+      node.remove().catch(() => undefined); // goes on by itself, or the session ends it
+    }, leaseTimeMs);
+    this.#abandoned.set(node, timer.unref());
+  }
+
+  stop(): void {
+    this.#closed = true;
+    for (const contender of this.#contenders.all())
+      contender.leave(new LockClosedError(contender.request.key));
+  }
+
+  async close(): Promise<void> {
+    this.stop();
+    const grants = [...this.#grants];
+    for (const grant of grants) {
+      this.#forget(grant);
+      grant.lose('closed');
+    }
+    if (this.#abandoned.size === 0) return this.#session?.close();
+    // The end of the session would free what must stay closed. It is left to its timeout.
+    for (const timer of this.#abandoned.values()) clearTimeout(timer);
+    this.#abandoned.clear();
+    await Promise.allSettled(grants.map((grant) => grant.node.remove()));
+    this.#session?.drop();
+  }
+
+  grant({ key, leaseTimeMs }: AcquireRequest, node: QueueNode): ZooKeeperGrant {
+    const grant = new ZooKeeperGrant(key, node, leaseTimeMs, (gone) => {
+      this.#forget(gone);
+      gone.lose('taken-over');
+    });
+    this.#grants.add(grant);
+    this.#held.set(key, (this.#held.get(key) ?? 0) + 1);
+    return grant;
+  }
+
+  #connect(): void {
+    const session = this.settings.openSession({
+      suspended: () => {
+        for (const contender of this.#contenders.all()) contender.suspended();
+      },
+      ended: (reason) => this.#ended(session, reason),
+    });
+    this.#session = session;
+    this.#directories = new Directories(session, this.#base);
+  }
+
+  #ended(session: ZooKeeperSession, reason: SessionEnd): void {
+    for (const node of this.#abandoned.keys()) {
+      if (node.session !== session) continue;
+      clearTimeout(this.#abandoned.get(node));
+      this.#abandoned.delete(node);
+    }
+    // First the new session: holders and waiters may ask for the key again at once.
+    if (reason === 'expired' && !this.#closed) this.#connect();
+    for (const grant of this.#grants) {
+      if (grant.node.session !== session) continue;
+      this.#forget(grant);
+      grant.lose('session-ended');
+    }
+  }
+
+  /** Makes the directory of all keys, and makes sure that this process may make nodes there. */
+  async #prepare(): Promise<void> {
+    const { session, directories } = this;
+    await overLosses(session, async () => {
+      await directories.makeBase();
+      const probe = await session.create(`${this.#base}/probe-`, 'ephemeral-sequential');
+      await session.delete(probe.path);
+    });
+  }
+
+  async #confirm(): Promise<void> {
+    try {
+      await this.session.confirm();
+    } catch (error) {
+      // A session that is over is an answer: its grants are gone.
+      if (!hasCode(error, 'SessionExpired')) throw storeError(error, null);
+    }
+  }
+
+  #isHeld(grant: LockGrant): grant is ZooKeeperGrant {
+    return this.#grants.has(grant as ZooKeeperGrant);
+  }
+
+  #forget(grant: ZooKeeperGrant): void {
+    this.#grants.delete(grant);
+    grant.end();
+    const left = this.#held.get(grant.key)! - 1;
+    if (left > 0) this.#held.set(grant.key, left);
+    else this.#held.delete(grant.key);
+  }
+}
