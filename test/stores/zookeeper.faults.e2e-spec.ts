@@ -9,7 +9,7 @@ import type { LockKey } from '../../src/distributed-lock/key/lock-key.js';
 import type { LockGrant, LockStore } from '../../src/distributed-lock/store/lock-store.js';
 import { freshKey, request, take } from '../contract/lock-store.contract.js';
 import { ZooKeeperWorld } from '../contract/zookeeper-world.js';
-import { failureOf } from '../lock/managed.js';
+import { failureOf, Managed } from '../lock/managed.js';
 import { ensureBuilt } from '../support/build.js';
 import { eventOf, startWorkers } from '../support/processes.js';
 import { TcpProxy } from '../support/tcp-proxy.js';
@@ -218,9 +218,36 @@ describe.skipIf(!canStart)('zookeeper, one server', () => {
       await proxy.pass();
       await until('it to be told', () => loss.reason === 'session-ended');
       expect(await evicted.release(old)).toBe('not-held');
-      expect(await evicted.acquire(request(key)), 'the successor is untouched').toBeNull();
+      const again = await evicted.acquire(request(key, { waitTimeMs: 500 })); // in a new session
+      expect(again, 'the successor is untouched').toBeNull();
       expect(await successor.release(current)).toBe('released');
-      await evicted.release(await take(evicted, key)); // in a new session
+      await evicted.release(await take(evicted, key));
+    });
+
+    it('fires the lost signal of a hold, by its own clock', async () => {
+      const [managed, successor] = [new Managed(await behindProxy()), await world.store()];
+      const key = freshKey();
+      const hold = await managed.enter(key, { leaseTimeMs: 30_000 });
+      const lost = new Promise<number>((resolve) => {
+        hold.lost.addEventListener('abort', () => resolve(now()));
+      });
+      const waiting = take(successor, key, { waitTimeMs: 20_000 });
+      proxy.blackhole();
+      const current = await waiting;
+      const enteredAt = now();
+      expect(hold.isHeld()).toBe(false);
+      expect(await lost).toBeLessThanOrEqual(enteredAt);
+      await successor.release(current);
+    });
+
+    it('control: without it a hold lasts for many session timeouts, with few renewals', async () => {
+      const managed = new Managed(await behindProxy());
+      const hold = await managed.enter(freshKey(), { leaseTimeMs: 30_000 });
+      await pause(3 * SESSION_MS);
+      expect(hold.isHeld()).toBe(true);
+      expect(managed.types).toEqual(['acquired']);
+      await hold.end();
+      expect(managed.types).toEqual(['acquired', 'released']);
     });
 
     it('and heals in time costs nothing', async () => {
