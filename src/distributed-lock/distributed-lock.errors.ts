@@ -234,7 +234,7 @@ function reasonOf(cause: unknown): string {
  * - `answered-rollback`: the database answered COMMIT with ROLLBACK, because a statement had failed before and the
  *   method swallowed its error
  * - `deadlock`: the database had rolled the transaction back already (InnoDB, error 1213), and the method swallowed the error
- * - `connection-lost`: the connection was gone before COMMIT was sent
+ * - `connection-lost`: the connection was gone before COMMIT was sent, or the fence told that COMMIT never took effect
  */
 export type RollbackReason = 'answered-rollback' | 'deadlock' | 'connection-lost';
 
@@ -243,7 +243,7 @@ const ROLLED_BACK: Record<RollbackReason, string> = {
     'the database rolled the transaction back at COMMIT, because an earlier statement in it had failed and the error was swallowed',
   deadlock:
     'the database rolled the transaction back after a deadlock, and the error was swallowed',
-  'connection-lost': 'the connection was lost before COMMIT was sent',
+  'connection-lost': 'the connection was lost before COMMIT took effect',
 };
 
 /**
@@ -303,13 +303,16 @@ export class CommitOutcomeUnknownError extends DistributedLockError {
   }
 }
 
-/** The transaction is committed, but a subscriber that ran after the commit threw; its error is the `cause`. */
+/**
+ * The transaction is committed, but a subscriber or an `afterCommit` callback that ran after the commit threw; its error is
+ * the `cause` (of several, an `AggregateError`).
+ */
 export class PostCommitHookError extends DistributedLockError {
   readonly code = 'POST_COMMIT_HOOK';
 
   constructor(key: string, options?: ErrorOptions) {
     super(
-      `Lock "${key}": the transaction is committed, but a subscriber failed after the commit.`,
+      `Lock "${key}": the transaction is committed, but a subscriber or callback failed after the commit.`,
       key,
       {
         methodRan: true,
@@ -334,6 +337,131 @@ export class TransactionContextEndedError extends DistributedLockError {
         'Await all database work inside the locked method.',
       key,
       { methodRan: true, committed: 'unknown', retryable: false },
+    );
+  }
+}
+
+/**
+ * The database has seen a newer holder of the lock: this one was evicted while it was paused, and must not write.
+ *
+ * The method did not run. Safe to retry: the call then waits for the lock again.
+ */
+export class StaleFencingTokenError extends DistributedLockError {
+  readonly code = 'STALE_FENCING_TOKEN';
+
+  constructor(
+    key: string,
+    readonly token: bigint,
+    /** The higher one that has passed the fence. */
+    readonly seenToken: bigint,
+  ) {
+    super(
+      `Lock "${key}" was lost: its fencing token ${token} is stale, the database has seen ${seenToken}. The transaction was refused.`,
+      key,
+      { ...BEFORE_THE_METHOD, retryable: true },
+    );
+  }
+}
+
+/**
+ * The store says that the lock is held, and yet the database has seen a higher fencing token: the store's tokens went back (it lost
+ * its data and its clock stepped back), or two stores that know nothing of each other share a namespace.
+ *
+ * The method did not run. A retry cannot help until the tokens have passed the seen one.
+ */
+export class FencingTokenRegressionError extends DistributedLockError {
+  readonly code = 'FENCING_TOKEN_REGRESSION';
+
+  constructor(
+    key: string,
+    readonly token: bigint,
+    /** The higher one that the database has seen. */
+    readonly seenToken: bigint,
+  ) {
+    super(
+      `Lock "${key}" is held, but its fencing token ${token} is lower than ${seenToken}, which the database has seen. ` +
+        'Either the store lost its data and its clock stepped back, or another store uses the same namespace: give each one its own. ' +
+        'If no transaction of the old tokens can be running any more, delete the row of this key from the fence table.',
+      key,
+      { ...BEFORE_THE_METHOD, retryable: false },
+    );
+  }
+}
+
+/** The table of the fence is not in the database. Nothing ran; the message says how to make it. */
+export class FenceTableMissingError extends DistributedLockError {
+  readonly code = 'FENCE_TABLE_MISSING';
+
+  constructor(
+    readonly dataSource: string,
+    readonly table: string,
+    options?: ErrorOptions,
+  ) {
+    super(
+      `DataSource "${dataSource}" has no table ${table}, which refuses the commits of holders that lost their lock. ` +
+        'Add LockFenceMigration (from nestjs-distributed-lock/typeorm) to its "migrations" and run them; or lockFenceEntity() to its ' +
+        '"entities" and generate one; or run the statements of fenceDdl(). With "synchronize: true" it is created by itself. ' +
+        'To go without: typeormTransactions({ fence: false }).',
+      null,
+      { ...BEFORE_THE_METHOD, retryable: false },
+      options,
+    );
+  }
+}
+
+/**
+ * A former holder's transaction was still open when the time to wait for it was over: it is frozen, or its COMMIT is on its way.
+ *
+ * The method did not run. Safe to retry.
+ */
+export class FenceWaitTimeoutError extends DistributedLockError {
+  readonly code = 'FENCE_WAIT_TIMEOUT';
+
+  constructor(key: string, options?: ErrorOptions) {
+    super(
+      `Lock "${key}" is held, but the transaction of a former holder is still open in the database and did not end in time.`,
+      key,
+      { ...BEFORE_THE_METHOD, retryable: true },
+      options,
+    );
+  }
+}
+
+/**
+ * The database gave the transaction up (a deadlock, a serialization failure), and trying again did not help; the last error is the
+ * `cause`. Nothing was written. Safe to retry as far as the database is concerned.
+ */
+export class SerializationRetriesExhaustedError extends DistributedLockError {
+  readonly code = 'SERIALIZATION_RETRIES_EXHAUSTED';
+
+  constructor(
+    key: string,
+    readonly attempts: number,
+    options: ErrorOptions & { readonly methodRan: boolean },
+  ) {
+    const { methodRan, ...errorOptions } = options;
+    super(
+      `Lock "${key}": the database gave the transaction up, and ${attempts} attempts did not help. Nothing was written.`,
+      key,
+      { methodRan, committed: false, retryable: true },
+      errorOptions,
+    );
+  }
+}
+
+/** The transaction held its lock for longer than `maxHold`. It was rolled back. */
+export class MaxHoldExceededError extends DistributedLockError {
+  readonly code = 'MAX_HOLD_EXCEEDED';
+
+  constructor(
+    key: string,
+    readonly maxHoldMs: number,
+  ) {
+    super(
+      `Lock "${key}": the transaction was still open after ${maxHoldMs} ms, the longest it may hold its lock (option "maxHold"). ` +
+        'It is rolled back.',
+      key,
+      { methodRan: true, committed: false, retryable: false },
     );
   }
 }

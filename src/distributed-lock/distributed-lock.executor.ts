@@ -1,6 +1,8 @@
+import { now } from './distributed-lock.clock.js';
 import {
   CommitOutcomeUnknownError,
   LockInsideTransactionError,
+  LockStoreUnavailableError,
   LockWaitTimeoutError,
 } from './distributed-lock.errors.js';
 import type { OnTimeout, ResolvedTimes } from './distributed-lock.options.js';
@@ -8,7 +10,11 @@ import type { LockKey } from './key/lock-key.js';
 import type { Hold } from './lock/hold.js';
 import type { LockManager } from './lock/lock-manager.js';
 import type { ManagedHold } from './lock/managed-hold.js';
-import type { TransactionOptions, TransactionRunner } from './transaction/transaction-runner.js';
+import type {
+  TransactionHold,
+  TransactionOptions,
+  TransactionRunner,
+} from './transaction/transaction-runner.js';
 
 /** What is asked for: keys, how long, and in what kind of transaction. */
 export interface LockRequest {
@@ -64,12 +70,7 @@ export class DistributedLockExecutor {
 
   async #run<T>(call: LockedCall<T>, hold: ManagedHold): Promise<T> {
     if (call.transaction && this.transactions) {
-      const held = {
-        key: call.keys.join(', '),
-        lost: hold.lost,
-        assertHeld: () => hold.assertHeld(),
-      };
-      return this.transactions.run(call.transaction, held, (manager) =>
+      return this.transactions.run(call.transaction, transactionHold(hold), (manager) =>
         call.proceed(hold, manager),
       );
     }
@@ -94,6 +95,23 @@ export class DistributedLockExecutor {
     const { keys, method, args, times } = call;
     return { instead: await onTimeout({ keys, method, args, waitTimeMs: times.waitTimeMs }) };
   }
+}
+
+/** What the transaction is told of the hold. */
+function transactionHold(hold: ManagedHold): TransactionHold {
+  return {
+    key: hold.keys.join(', '),
+    lost: hold.lost,
+    fencingTokens: hold.fencingTokens,
+    renews: hold.renews,
+    remainingMs: () => Math.max(hold.deadline - now(), 0),
+    assertHeld: () => hold.assertHeld(),
+    confirm: () =>
+      hold.renew(1).then(
+        () => true,
+        (error: unknown) => (error instanceof LockStoreUnavailableError ? null : false),
+      ),
+  };
 }
 
 function isHold(entered: ManagedHold | { readonly instead: unknown }): entered is ManagedHold {

@@ -35,7 +35,8 @@ const ASYNC_OPTIONS = [
  * Gives `@DistributedLock` its store. Import it once in the root module; by `name`, once per store.
  *
  * - *construction*: options are checked and the store is opened (see `connectOnBoot`)
- * - *onModuleInit*: the application's classes are checked for locks that could not work, and the transactions find their DataSources
+ * - *onModuleInit*: the application's classes are checked for locks that could not work, the transactions find their
+ *   DataSources, and the table of the fence is looked for
  * - *beforeApplicationShutdown*: waiters are turned away with `LockClosedError`, running methods may finish for `shutdownGrace`, then
  *   holds are given up and the store is closed; connections of a database are closed later, in `onApplicationShutdown`, so those methods
  *   can still commit
@@ -70,9 +71,10 @@ export class DistributedLockModule
     return super.forRootAsync(options);
   }
 
-  onModuleInit(): void {
+  async onModuleInit(): Promise<void> {
     this.#refuseSecondOfThisName();
     this.runtime.prepare();
+    await this.runtime.verify();
   }
 
   async beforeApplicationShutdown(): Promise<void> {

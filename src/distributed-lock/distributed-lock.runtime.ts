@@ -57,12 +57,20 @@ export class LockRuntime {
     this.options.transactions?.adopt(instances);
   }
 
+  /** Lets the transactions look at their databases, after {@link prepare}. @throws {LockConfigurationError | FenceTableMissingError} with advice. */
+  async verify(): Promise<void> {
+    await this.options.transactions?.verify?.();
+  }
+
   /**
    * @param later told what went wrong where the application starts without the store (`connectOnBoot: false`).
    * @throws {LockStoreUnavailableError} after 5 s, unless it starts without; nothing is left open.
    */
   async open(later: (error: unknown) => void): Promise<void> {
     this.#claim();
+    const { store, namespace, transactions } = this.options;
+    const { name, fencing } = store.traits;
+    transactions?.bind?.({ store: name, namespace, hasFencingTokens: fencing !== 'none' });
     const opened = this.options.store.open(this.options.namespace, OPEN_TIMEOUT_MS);
     if (!this.options.connectOnBoot) {
       opened.catch((error: unknown) => {

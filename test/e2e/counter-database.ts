@@ -1,3 +1,4 @@
+import { fenceDdl } from 'nestjs-distributed-lock/typeorm';
 import { Client } from 'pg';
 import { createDatabase } from '../support/services.js';
 import { databaseUrl } from '../support/with-services.js';
@@ -18,6 +19,7 @@ export async function counterDatabase(name: string, commitMs = 0): Promise<Count
   const client = new Client(database.url);
   await client.connect();
   await client.query('CREATE TABLE counter (id text PRIMARY KEY, value int NOT NULL)');
+  for (const statement of fenceDdl('postgres')) await client.query(statement);
   if (commitMs > 0) {
     // A deferred constraint trigger runs inside COMMIT.
     await client.query(`

@@ -9,6 +9,8 @@
  * @property {string} spec   the spec that fails; `e2e-spec` needs a Redis
  */
 
+import { FENCE_MUTANTS } from '../fence/mutants.mjs';
+
 const WAITING = 'test/protocol/waiting.spec.ts';
 const TURNS = 'test/protocol/turns.spec.ts';
 const EXPLORATION = 'test/protocol/exploration.spec.ts';
@@ -22,6 +24,7 @@ const LUA = 'store/redis/scripts/';
 
 /** @type {readonly Mutant[]} */
 export const MUTANTS = [
+  ...FENCE_MUTANTS,
   {
     what: 'an owner id is used again after a give-back carried it',
     file: 'store/standing.ts',

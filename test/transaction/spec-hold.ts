@@ -13,7 +13,25 @@ export class SpecHold implements TransactionHold {
   /** Called at each check. */
   onCheck: (() => void) | undefined;
 
-  constructor(readonly key = 'application:42') {}
+  /** What the store answers to {@link confirm}. */
+  isConfirmed: boolean | null = true;
+  renews = true;
+  leftMs = 30_000;
+
+  /** @param token `null`: of a store without fencing tokens. */
+  constructor(
+    readonly key = 'application:42',
+    token: bigint | null = null,
+    readonly fencingTokens: ReadonlyMap<string, bigint | null> = new Map([[key, token]]),
+  ) {}
+
+  remainingMs(): number {
+    return this.leftMs;
+  }
+
+  async confirm(): Promise<boolean | null> {
+    return this.isConfirmed;
+  }
 
   get lost(): AbortSignal {
     return this.#lost.signal;

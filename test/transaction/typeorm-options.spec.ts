@@ -18,6 +18,19 @@ describe('typeormTransactions', () => {
     ],
     [{ recordPlaces: 'yes' }, 'Option "transactions.recordPlaces" is "yes"; allowed: true, false.'],
     [{ onWarning: console }, 'Option "transactions.onWarning" is'],
+    [{ fence: 'yes' }, 'Option "transactions.fence" is "yes"; allowed: true, false, or an object'],
+    [{ fence: { tabel: 'x' } }, 'Option "transactions.fence.tabel" is not known'],
+    [{ fence: { table: 'a.b.c' } }, 'Option "transactions.fence.table" is "a.b.c"'],
+    [{ fence: { table: 7 } }, 'Option "transactions.fence.table" is 7'],
+    [
+      { fence: { prepared: 1 } },
+      'Option "transactions.fence.prepared" is 1; allowed: true, false.',
+    ],
+    [{ fence: { dialect: 'oracle' } }, 'Option "transactions.fence.dialect" is "oracle"'],
+    [{ retry: true }, 'Option "transactions.retry" is true; allowed: false, or { attempts }'],
+    [{ retry: { attempts: 0 } }, 'Option "transactions.retry" is {"attempts":0}'],
+    [{ retry: { times: 3 } }, 'Option "transactions.retry.times" is not known'],
+    [{ maxHold: '1ms' }, 'Option "transactions.maxHold" is "1ms"; allowed: 100 ms to'],
   ])('refuses %j', (options, message) => {
     const make = () => typeormTransactions(options as TypeOrmTransactionsOptions);
     expect(make).toThrow(LockConfigurationError);
@@ -32,6 +45,9 @@ describe('typeormTransactions', () => {
     ],
     [{ onOpenTransaction: true }, 'Option "transaction.onOpenTransaction" is true'],
     [{ dataSource: 3 }, 'Option "transaction.dataSource" is 3'],
+    [{ fenced: 'no' }, 'Option "transaction.fenced" is "no"; allowed: true, false.'],
+    [{ retry: 3 }, 'Option "transaction.retry" is 3'],
+    [{ maxHold: 'long' }, 'Option "transaction.maxHold" is "long"'],
   ])('refuses the options of a call: %j', (options, message) => {
     const check = () => typeormTransactions().check(options as TransactionOptions);
     expect(check).toThrow(LockConfigurationError);

@@ -1,3 +1,5 @@
+import type { Duration } from '../distributed-lock.duration.js';
+
 /** Names of the SQL isolation levels, as TypeORM spells them. */
 export type IsolationLevel =
   'READ UNCOMMITTED' | 'READ COMMITTED' | 'REPEATABLE READ' | 'SERIALIZABLE';
@@ -11,6 +13,12 @@ export type IsolationLevel =
  */
 export type OnOpenTransaction = 'reject' | 'warn';
 
+/** Repeating a transaction that the database gave up: a deadlock, or a serialization failure. */
+export interface RetryOptions {
+  /** How often the transaction is tried in all, at least 1. */
+  readonly attempts: number;
+}
+
 /** How one locked call runs its transaction. */
 export interface TransactionOptions {
   /** Name of the DataSource. Default: the one the runner was made for, `'default'`. */
@@ -19,6 +27,27 @@ export interface TransactionOptions {
   readonly isolation?: IsolationLevel;
   /** Default: the runner's own, `'reject'`. */
   readonly onOpenTransaction?: OnOpenTransaction;
+  /**
+   * Let the database refuse the transaction of an evicted holder, at the cost of one statement. Default: `true` where the
+   * store has fencing tokens and the runner a fence; `true` where one is missing fails at boot. `false` suits methods that only read.
+   */
+  readonly fenced?: boolean;
+  /**
+   * Run the *method* again, under the same lock, when the database gave its transaction up (40001, 40P01, 1213, 1020, SQLITE_BUSY).
+   * Default: the runner's, which is `false`: a method may do more than the database can undo.
+   */
+  readonly retry?: RetryOptions | false;
+  /** Longest time that the transaction may hold a lock that is renewed. Default: the runner's, `'60s'`. */
+  readonly maxHold?: Duration;
+}
+
+/** What a runner is told of the locks that its transactions run under. */
+export interface LockDescription {
+  /** Name of the store: `redis`, `memory`, … */
+  readonly store: string;
+  readonly namespace: string;
+  /** Whether its holds have fencing tokens. */
+  readonly hasFencingTokens: boolean;
 }
 
 /** An open transaction that the current async call chain is inside of. */
@@ -36,6 +65,18 @@ export interface TransactionHold {
   readonly lost: AbortSignal;
   /** @throws {LockLostError} if the hold is not held at this moment (reads the clock, does not wait for a timer). */
   assertHeld(): void;
+  /** The fencing token of each key, sorted by key; `null` where the store has none. */
+  readonly fencingTokens: ReadonlyMap<string, bigint | null>;
+  /** Whether the hold is renewed for as long as it takes. */
+  readonly renews: boolean;
+  /** Milliseconds until the hold is lost unless it is renewed; not below 0. */
+  remainingMs(): number;
+  /**
+   * Asks the store whether it still honours the hold.
+   *
+   * @returns `null` if the store cannot answer.
+   */
+  confirm(): Promise<boolean | null>;
 }
 
 /**
@@ -44,6 +85,9 @@ export interface TransactionHold {
  * @typeParam Manager - what statements are issued through: TypeORM's `EntityManager`.
  */
 export interface TransactionRunner<Manager = unknown> {
+  /** Told once, before anything else, what locks it works with. Runners that do not fence need no `bind`. */
+  bind?(locks: LockDescription): void;
+
   /**
    * Checks options at boot, or when a call is described.
    *
@@ -59,6 +103,13 @@ export interface TransactionRunner<Manager = unknown> {
    */
   adopt(instances: Iterable<unknown>): void;
 
+  /**
+   * Checks at boot, after {@link adopt}, what only the database can tell.
+   *
+   * @throws {LockConfigurationError | FenceTableMissingError} with advice.
+   */
+  verify?(): Promise<void>;
+
   /** The transaction this async call chain is inside of, whoever opened it; `undefined` where there is none. */
   openTransaction(): OpenTransaction | undefined;
 
@@ -69,16 +120,17 @@ export interface TransactionRunner<Manager = unknown> {
   outside<T>(work: () => T): T;
 
   /**
-   * Runs `work` in a transaction: get a connection → START → `work` → `hold.assertHeld()` → COMMIT → verify.
+   * Runs `work` in a transaction: get a connection → START → fence → `work` → `hold.assertHeld()` → COMMIT → verify.
    * Inside an open transaction of the same chain it joins that one: no START and no COMMIT of its own.
    *
    * Resolves after the COMMIT is acknowledged; rejects after the ROLLBACK, with the error of `work` itself
    * (the same object) where that was the cause.
    *
    * @throws {LockLostError} the hold was lost before COMMIT; rolled back (`committed: false`)
+   * @throws {StaleFencingTokenError} a newer holder has passed the fence; `work` did not run
    * @throws {TransactionRolledBackError} the database answered COMMIT with ROLLBACK
-   * @throws {CommitOutcomeUnknownError} the connection broke during COMMIT
-   * @throws {PostCommitHookError} committed, but a subscriber threw afterwards
+   * @throws {CommitOutcomeUnknownError} the connection broke during COMMIT, and the fence could not tell what became of it
+   * @throws {PostCommitHookError} committed, but a subscriber or an `afterCommit` callback threw afterwards
    */
   run<T>(
     options: TransactionOptions,

@@ -1,6 +1,8 @@
 import type { DataSource, EntityManager, QueryRunner } from 'typeorm';
 import { LockConfigurationError } from '../../distributed-lock.errors.js';
 import { around } from './around.js';
+import type { FencePass } from './fence/fence-pass.js';
+import { type FenceOptions, FenceTable } from './fence/fence-table.js';
 import { ManagedTransaction } from './managed-transaction.js';
 import { isBound, joinDataSource, joinManager } from './native-joining.js';
 import { innermost, innermostJoined } from './transaction-context.js';
@@ -91,14 +93,19 @@ export class AdoptedDataSource {
     );
   }
 
+  /** The fence's table in this DataSource; `null` where there is no dialect for it. */
+  fenceTable(options: FenceOptions): FenceTable | null {
+    return FenceTable.of(this.dataSource, this.#createQueryRunner, this.name, options);
+  }
+
   /** A transaction for a locked call; not yet started. */
-  newTransaction(hold: TransactionHold, report: (message: string) => void): ManagedTransaction {
-    const transaction = new ManagedTransaction(
-      this.dataSource,
-      this.#createQueryRunner(),
-      hold,
-      report,
-    );
+  newTransaction(
+    hold: TransactionHold,
+    fence: FencePass | null,
+    report: (message: string) => void,
+  ): ManagedTransaction {
+    const runner = this.#createQueryRunner();
+    const transaction = new ManagedTransaction(this.dataSource, runner, hold, fence, report);
     this.#subscriber.guard(transaction);
     return transaction;
   }

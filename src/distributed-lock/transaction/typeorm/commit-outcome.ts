@@ -1,3 +1,9 @@
+import {
+  QueryFailedError,
+  QueryRunnerAlreadyReleasedError,
+  QueryRunnerProviderAlreadyReleasedError,
+} from 'typeorm';
+
 /**
  * What a COMMIT that did not go through left behind.
  *
@@ -33,6 +39,21 @@ export function isInnoDbDeadlock(error: unknown): boolean {
 /** PostgreSQL refuses every statement after the one that failed; the failed one is the interesting one. */
 export function isConsequentialError(error: unknown): boolean {
   return sqlState(error) === '25P02';
+}
+
+/** idle_in_transaction_session_timeout. */
+const IDLE_TOO_LONG = '25P03';
+
+/** Whether an error of a statement says no more than that its connection is gone. */
+export function isDisconnect(error: unknown): boolean {
+  if (
+    error instanceof QueryRunnerAlreadyReleasedError ||
+    error instanceof QueryRunnerProviderAlreadyReleasedError
+  )
+    return true;
+  if (!(error instanceof QueryFailedError)) return false;
+  const state = sqlState(error);
+  return state === undefined || /^(?:08|57P)/.test(state) || state === IDLE_TOO_LONG;
 }
 
 function sqlState(error: unknown): string | undefined {

@@ -1,13 +1,16 @@
 import type { DataSource, EntityManager, QueryRunner } from 'typeorm';
 import {
   CommitOutcomeUnknownError,
+  DistributedLockError,
   PostCommitHookError,
   TransactionStartError,
 } from '../../distributed-lock.errors.js';
 import type { IsolationLevel, TransactionHold } from '../transaction-runner.js';
 import { commitFailure, type CommitFailure } from './commit-outcome.js';
+import type { FencePass } from './fence/fence-pass.js';
 import type { Place } from './opened-at.js';
 import { discardConnection, forgetSavepoints } from './query-runner-internals.js';
+import { TransactionCallbacks, type WithCallbacks } from './transaction-callbacks.js';
 import { isLoss, lossWith, TransactionGuard } from './transaction-guard.js';
 import { TransactionRecord } from './transaction-record.js';
 
@@ -20,9 +23,15 @@ const COMMIT_UNSEEN = new Set([
   'aurora-postgres',
 ]);
 
+/** How a transaction ended, as far as anybody can tell. */
+export type TransactionOutcome = 'committed' | 'rolled-back' | 'unknown';
+
 /** The transaction of one locked call, on a query runner of its own. */
-export class ManagedTransaction extends TransactionRecord {
+export class ManagedTransaction extends TransactionRecord implements WithCallbacks {
   readonly guard: TransactionGuard;
+  readonly callbacks = new TransactionCallbacks();
+  /** Valid once it has ended. */
+  outcome: TransactionOutcome = 'rolled-back';
   readonly #hold: TransactionHold;
   readonly #report: (message: string) => void;
   readonly #release: () => Promise<void>;
@@ -31,6 +40,7 @@ export class ManagedTransaction extends TransactionRecord {
     dataSource: DataSource,
     runner: QueryRunner,
     hold: TransactionHold,
+    private readonly fence: FencePass | null,
     /** Told what went wrong while cleaning up; that never changes the caller's answer. */
     report: (message: string) => void,
   ) {
@@ -57,10 +67,12 @@ export class ManagedTransaction extends TransactionRecord {
   }
 
   /**
-   * Gets the connection, checks the hold (waiting for the pool may have cost the lease), sends START.
+   * Gets the connection, checks the hold (waiting for the pool may have cost the lease), sends START and the fence, and checks
+   * the hold again (so may waiting for a former holder at the fence).
    *
    * @throws {LockLostError} `methodRan: false`
    * @throws {TransactionStartError} with the driver's error as its cause
+   * @throws what {@link FencePass.enter} says of a holder that may not enter
    */
   async start(isolation: IsolationLevel | undefined, place: Place | null): Promise<void> {
     try {
@@ -68,10 +80,13 @@ export class ManagedTransaction extends TransactionRecord {
       this.#hold.assertHeld();
       await this.runner.startTransaction(isolation);
       this.open(place);
+      await this.fence?.enter(this.runner);
+      this.#hold.assertHeld();
       this.guard.stage = 'open';
     } catch (error) {
       await this.rollback();
       if (isLoss(error)) throw lossWith(error, { methodRan: false, committed: false });
+      if (error instanceof DistributedLockError) throw error;
       throw new TransactionStartError(this.#hold.key, { cause: error });
     }
   }
@@ -89,10 +104,13 @@ export class ManagedTransaction extends TransactionRecord {
       // A nested transaction that began meanwhile makes TypeORM release its savepoint instead.
       if (!this.#isCommitted()) throw this.guard.leftOpen();
     } catch (error) {
-      throw await this.#afterFailedCommit(error);
+      const failure = await this.#afterFailedCommit(error);
+      if (failure === null) return;
+      throw failure.told;
     }
     await this.#finish();
     if (this.guard.commitTag === 'ROLLBACK') throw this.guard.rolledBack('answered-rollback');
+    this.outcome = 'committed';
   }
 
   /** Never rejects: the caller has a better error. A connection that cannot roll back is closed. */
@@ -109,6 +127,12 @@ export class ManagedTransaction extends TransactionRecord {
     await this.#finish();
   }
 
+  /** Runs the callbacks of the end that it had; none where nobody knows. @returns their errors. */
+  async callEnded(): Promise<readonly unknown[]> {
+    if (this.outcome === 'unknown') return [];
+    return this.outcome === 'committed' ? this.callbacks.committed() : this.callbacks.rolledBack();
+  }
+
   #isCommitted(): boolean {
     return (
       this.guard.commitAcknowledged || (this.#commitsUnseen() && !this.runner.isTransactionActive)
@@ -119,23 +143,44 @@ export class ManagedTransaction extends TransactionRecord {
     return COMMIT_UNSEEN.has(this.dataSource.options.type);
   }
 
-  /** @returns what the caller is told. */
-  async #afterFailedCommit(error: unknown): Promise<unknown> {
+  /** @returns what the caller is told, or `null`: it is committed after all. */
+  async #afterFailedCommit(error: unknown): Promise<{ readonly told: unknown } | null> {
     if (this.#isCommitted()) {
       await this.#finish();
-      if (this.guard.commitTag === 'ROLLBACK') return this.guard.rolledBack('answered-rollback');
-      return new PostCommitHookError(this.#hold.key, { cause: error });
+      if (this.guard.commitTag === 'ROLLBACK')
+        return { told: this.guard.rolledBack('answered-rollback') };
+      this.outcome = 'committed';
+      return { told: new PostCommitHookError(this.#hold.key, { cause: error }) };
     }
     if (this.#failureOf(error) === 'unknown') {
       await this.#discard(asError(error));
       await this.#finish();
-      return new CommitOutcomeUnknownError(this.#hold.key, { cause: error });
+      return this.#afterLostCommit(error);
     }
     const connectionDied = this.runner.isReleased;
     await this.rollback();
-    return connectionDied && !isLoss(error)
-      ? this.guard.rolledBack('connection-lost', error)
-      : this.guard.told(error);
+    return {
+      told:
+        connectionDied && !isLoss(error)
+          ? this.guard.rolledBack('connection-lost', error)
+          : this.guard.told(error),
+    };
+  }
+
+  /** Nothing answered COMMIT, and its connection is closed: the row of the fence may still tell. */
+  async #afterLostCommit(error: unknown): Promise<{ readonly told: unknown } | null> {
+    this.outcome = (await this.fence?.outcome()) ?? 'unknown';
+    switch (this.outcome) {
+      case 'committed':
+        this.#report(
+          `Lock "${this.#hold.key}": the connection was lost during COMMIT; the fence says that it is committed: ${String(error)}`,
+        );
+        return null;
+      case 'rolled-back':
+        return { told: this.guard.rolledBack('connection-lost', error) };
+      default:
+        return { told: new CommitOutcomeUnknownError(this.#hold.key, { cause: error }) };
+    }
   }
 
   #failureOf(error: unknown): CommitFailure {

@@ -7,7 +7,7 @@ import {
   TransactionRolledBackError,
 } from '../../distributed-lock.errors.js';
 import type { TransactionHold } from '../transaction-runner.js';
-import { isConsequentialError, isInnoDbDeadlock } from './commit-outcome.js';
+import { isConsequentialError, isDisconnect, isInnoDbDeadlock } from './commit-outcome.js';
 import { savepointDepth } from './query-runner-internals.js';
 
 /**
@@ -44,7 +44,7 @@ export class TransactionGuard {
 
   constructor(
     private readonly runner: QueryRunner,
-    private readonly hold: TransactionHold,
+    private readonly hold: Pick<TransactionHold, 'key' | 'lost' | 'assertHeld'>,
   ) {}
 
   /** @throws what keeps the statement from being sent. */
@@ -109,10 +109,21 @@ export class TransactionGuard {
 
   /** @returns the error as the caller shall see it: a loss that the method noticed by itself is rolled back in the end. */
   told(error: unknown): unknown {
+    if (isDisconnect(error)) return this.#afterDisconnect(error);
     if (!isLoss(error) || error.committed === false) return error;
     // Not the loss of some other lock that the method tried.
     if (error.key !== this.hold.key && !this.hold.lost.aborted) return error;
     return lossWith(error, { methodRan: true, committed: false });
+  }
+
+  /** Of a holder that was paused until the database had ended its session, the lock says more than TypeORM does. */
+  #afterDisconnect(error: unknown): unknown {
+    try {
+      this.assertUsable();
+      return error;
+    } catch (reason) {
+      return reason;
+    }
   }
 
   rolledBack(

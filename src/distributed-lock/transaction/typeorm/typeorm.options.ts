@@ -1,12 +1,15 @@
 import { DataSource } from 'typeorm';
-import { show } from '../../distributed-lock.duration.js';
+import { type Duration, durationMs, show } from '../../distributed-lock.duration.js';
 import { LockConfigurationError } from '../../distributed-lock.errors.js';
 import { booleanOption, refuseUnknownOptions } from '../../distributed-lock.options.js';
 import type {
   IsolationLevel,
   OnOpenTransaction,
+  RetryOptions,
   TransactionOptions,
 } from '../transaction-runner.js';
+import type { FenceDialect } from './fence/fence-dialect.js';
+import type { FenceOptions } from './fence/fence-table.js';
 
 /** Options of `typeormTransactions`. */
 export interface TypeOrmTransactionsOptions {
@@ -17,6 +20,19 @@ export interface TypeOrmTransactionsOptions {
   readonly dataSource?: DataSource | string | readonly (DataSource | string)[];
   /** Default `'reject'`. */
   readonly onOpenTransaction?: OnOpenTransaction;
+  /**
+   * Refuse the transactions of evicted holders: the first statement of each one writes the fencing token into a table, which must
+   * exist (see `LockFenceMigration`). Default: on, where the store has fencing tokens and the DataSource is one that there is a fence
+   * for (PostgreSQL, MariaDB, MySQL, SQLite). `false`: no table, no statement, no promise.
+   */
+  readonly fence?: boolean | FenceOptions;
+  /**
+   * Run a method again, under the same lock, when the database gave its transaction up. Default `false`; of a call, its option `retry`.
+   * (A transaction whose method has not run yet is always tried again.)
+   */
+  readonly retry?: RetryOptions | false;
+  /** Longest time that a transaction may hold a lock that is renewed. Default `'60s'`; of a call, its option `maxHold`. */
+  readonly maxHold?: Duration;
   /**
    * Record where each transaction is opened, so that `LockInsideTransactionError` can say it. Costs one captured stack
    * per transaction. Default `true`.
@@ -36,10 +52,35 @@ export interface ResolvedTypeOrmOptions {
   readonly onOpenTransaction: OnOpenTransaction;
   readonly recordPlaces: boolean;
   readonly onWarning: (message: string) => void;
+  /** `null`: never. */
+  readonly fence: FenceOptions | null;
+  /** How often a method may run in one call. */
+  readonly attempts: number;
+  readonly maxHoldMs: number;
 }
 
-const KNOWN = ['dataSource', 'onOpenTransaction', 'recordPlaces', 'onWarning'];
-const KNOWN_OF_A_CALL = ['dataSource', 'isolation', 'onOpenTransaction'];
+const KNOWN = [
+  'dataSource',
+  'onOpenTransaction',
+  'recordPlaces',
+  'onWarning',
+  'fence',
+  'retry',
+  'maxHold',
+];
+const KNOWN_OF_A_CALL = [
+  'dataSource',
+  'isolation',
+  'onOpenTransaction',
+  'fenced',
+  'retry',
+  'maxHold',
+];
+/** A name, and a schema before it. */
+const TABLE_NAME = /^[^.\0]+(?:\.[^.\0]+)?$/;
+const KNOWN_OF_FENCE = ['table', 'dialect', 'prepared'];
+const DEFAULT_MAX_HOLD = '60s';
+const MIN_MAX_HOLD_MS = 100;
 
 const ON_OPEN_TRANSACTION: readonly OnOpenTransaction[] = ['reject', 'warn'];
 const ISOLATION_LEVELS: readonly IsolationLevel[] = [
@@ -64,6 +105,13 @@ export function resolveTypeOrmOptions(options: TypeOrmTransactionsOptions): Reso
     recordPlaces: booleanOption('transactions.recordPlaces', options.recordPlaces, true),
     onWarning:
       options.onWarning ?? ((message) => process.emitWarning(message, 'DistributedLockWarning')),
+    fence: fenceOptions(options.fence),
+    attempts: attemptsOf('transactions.retry', options.retry, 1),
+    maxHoldMs: durationMs(
+      'transactions.maxHold',
+      options.maxHold ?? DEFAULT_MAX_HOLD,
+      MIN_MAX_HOLD_MS,
+    ),
   };
 }
 
@@ -72,11 +120,63 @@ export function checkCallOptions(options: TransactionOptions): void {
   refuseUnknownOptions('transaction.', options, KNOWN_OF_A_CALL);
   oneOf('transaction.isolation', options.isolation, ISOLATION_LEVELS);
   oneOf('transaction.onOpenTransaction', options.onOpenTransaction, ON_OPEN_TRANSACTION);
+  booleanOption('transaction.fenced', options.fenced, true);
+  attemptsOf('transaction.retry', options.retry, 1);
+  if (options.maxHold !== undefined)
+    durationMs('transaction.maxHold', options.maxHold, MIN_MAX_HOLD_MS);
   if (options.dataSource !== undefined && !isName(options.dataSource)) {
     throw new LockConfigurationError(
       `Option "transaction.dataSource" is ${show(options.dataSource)}; allowed: the name of a DataSource.`,
     );
   }
+}
+
+/** @returns how often a method may run in one call. */
+export function attemptsOf(option: string, given: unknown, fallback: number): number {
+  if (given === undefined) return fallback;
+  if (given === false) return 1;
+  if (typeof given === 'object' && given !== null) {
+    refuseUnknownOptions(`${option}.`, given, ['attempts']);
+    const { attempts } = given as Partial<RetryOptions>;
+    if (Number.isSafeInteger(attempts) && attempts! >= 1) return attempts!;
+  }
+  throw new LockConfigurationError(
+    `Option "${option}" is ${show(given)}; allowed: false, or { attempts } with a whole number from 1.`,
+  );
+}
+
+/** Of a call, checked before. */
+export function maxHoldOf(options: TransactionOptions, fallbackMs: number): number {
+  return options.maxHold === undefined
+    ? fallbackMs
+    : durationMs('transaction.maxHold', options.maxHold, MIN_MAX_HOLD_MS);
+}
+
+function fenceOptions(given: unknown): FenceOptions | null {
+  if (given === false) return null;
+  if (given === undefined || given === true) return {};
+  if (typeof given !== 'object' || given === null) {
+    throw new LockConfigurationError(
+      `Option "transactions.fence" is ${show(given)}; allowed: true, false, or an object with ${KNOWN_OF_FENCE.join(', ')}.`,
+    );
+  }
+  refuseUnknownOptions('transactions.fence.', given, KNOWN_OF_FENCE);
+  const { table, prepared, dialect } = given as FenceOptions;
+  booleanOption('transactions.fence.prepared', prepared, false);
+  if (table !== undefined && !(typeof table === 'string' && TABLE_NAME.test(table))) {
+    throw new LockConfigurationError(
+      `Option "transactions.fence.table" is ${show(table)}; allowed: a name, such as 'lock_fence' or 'schema.lock_fence'.`,
+    );
+  }
+  if (
+    dialect !== undefined &&
+    typeof (dialect as Partial<FenceDialect> | null)?.enter !== 'function'
+  ) {
+    throw new LockConfigurationError(
+      `Option "transactions.fence.dialect" is ${show(dialect)}; allowed: a FenceDialect.`,
+    );
+  }
+  return given;
 }
 
 function oneOf(option: string, value: unknown, allowed: readonly string[]): void {

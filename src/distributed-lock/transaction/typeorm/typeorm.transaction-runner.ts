@@ -2,6 +2,7 @@ import { DataSource, EntityManager, Repository } from 'typeorm';
 import { show } from '../../distributed-lock.duration.js';
 import { LockConfigurationError } from '../../distributed-lock.errors.js';
 import type {
+  LockDescription,
   OnOpenTransaction,
   OpenTransaction,
   TransactionHold,
@@ -10,10 +11,18 @@ import type {
 } from '../transaction-runner.js';
 import { AdoptedDataSource, dataSourceName } from './adopted-data-source.js';
 import { chooseDataSources } from './data-source-choice.js';
+import { Fencing } from './fence/fencing.js';
+import { BoundedHold } from './max-hold.js';
 import { captureStack } from './opened-at.js';
-import { innermost, insideOf, joinedTo, outsideTransactions } from './transaction-context.js';
+import { attempted } from './transaction-attempts.js';
+import { innermost, joinedTo, outsideTransactions } from './transaction-context.js';
 import type { TransactionRecord } from './transaction-record.js';
-import { checkCallOptions, resolveTypeOrmOptions } from './typeorm.options.js';
+import {
+  attemptsOf,
+  checkCallOptions,
+  maxHoldOf,
+  resolveTypeOrmOptions,
+} from './typeorm.options.js';
 import type { ResolvedTypeOrmOptions, TypeOrmTransactionsOptions } from './typeorm.options.js';
 
 /**
@@ -24,9 +33,11 @@ export class TypeOrmTransactionRunner implements TransactionRunner<EntityManager
   readonly #options: ResolvedTypeOrmOptions;
   readonly #sources = new Map<string, AdoptedDataSource>();
   readonly #warned = new Set<string>();
+  readonly #fencing: Fencing;
 
   constructor(options: TypeOrmTransactionsOptions) {
     this.#options = resolveTypeOrmOptions(options);
+    this.#fencing = new Fencing(this.#options.fence);
     // A DataSource that is given as an object works at once, also where no Nest container will ever call `adopt`.
     if (this.#options.dataSources.some((each) => each instanceof DataSource)) {
       this.#adoptSources(
@@ -36,9 +47,14 @@ export class TypeOrmTransactionRunner implements TransactionRunner<EntityManager
     }
   }
 
+  bind(locks: LockDescription): void {
+    this.#fencing.bind(locks);
+  }
+
   check(options: TransactionOptions): void {
     checkCallOptions(options);
-    if (this.#sources.size === 0) return; // not adopted yet: `run` checks again
+    this.#fencing.expect(options);
+    if (this.#sources.size === 0) return; // not adopted yet: `verify` and `run` check again
     const { dataSource } = this.#source(options);
     const supported: unknown = (dataSource.driver as { supportedIsolationLevels?: unknown })
       .supportedIsolationLevels;
@@ -63,6 +79,13 @@ export class TypeOrmTransactionRunner implements TransactionRunner<EntityManager
       const manager = instance instanceof Repository ? instance.manager : instance;
       if (manager instanceof EntityManager) this.#ofManager(manager)?.adoptManager(manager);
     }
+  }
+
+  verify(): Promise<void> {
+    return this.#fencing.verify(
+      (options) => this.#source(options),
+      this.#defaultSource() !== undefined,
+    );
   }
 
   openTransaction(): OpenTransaction | undefined {
@@ -97,17 +120,17 @@ export class TypeOrmTransactionRunner implements TransactionRunner<EntityManager
       return joinedTo(open, async () => work(open.runner.manager));
     }
 
-    const transaction = source.newTransaction(hold, (message) => this.#options.onWarning(message));
-    await transaction.start(options.isolation, place);
-    let result: T;
-    try {
-      result = await joinedTo(transaction, async () => work(transaction.manager));
-    } catch (error) {
-      await insideOf(transaction, () => transaction.rollback());
-      throw transaction.guard.told(error);
-    }
-    await insideOf(transaction, () => transaction.commit());
-    return result;
+    const bounded = new BoundedHold(hold, maxHoldOf(options, this.#options.maxHoldMs));
+    const fence = await this.#fencing.pass(source, options, bounded);
+    const onWarning = (message: string) => this.#options.onWarning(message);
+    return attempted(work, {
+      hold: bounded,
+      isolation: options.isolation,
+      place,
+      attempts: attemptsOf('transaction.retry', options.retry, this.#options.attempts),
+      newTransaction: () => source.newTransaction(bounded, fence, onWarning),
+      onWarning,
+    });
   }
 
   #adoptSources(wanted: ResolvedTypeOrmOptions['dataSources'], found: readonly DataSource[]): void {
