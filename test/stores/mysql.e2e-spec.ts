@@ -9,6 +9,7 @@ import { mysqlBackend } from '../../src/distributed-lock/store/mysql/mysql.lock-
 import { QueueingLockStore } from '../../src/distributed-lock/store/queueing.lock-store.js';
 import { freshKey, request, take } from '../contract/lock-store.contract.js';
 import { ask, MysqlWorld } from '../contract/mysql-world.js';
+import { startMariadb } from '../support/services.js';
 import { until } from '../support/until.js';
 import { describeSessionStore, type SessionServer } from './session-store.js';
 
@@ -218,14 +219,19 @@ describe.skipIf(serverUrl === null)('mysqlStore', () => {
     });
 
     it('a read-only server', async () => {
-      // Of the whole server, for a moment: users with the right to ignore it, like those of the tests, are not stopped.
-      await ask(server.url, 'SET GLOBAL read_only = 1');
+      // A server of its own: the switch is for the whole of it, and other specs run beside this one.
+      const own = await startMariadb();
       try {
-        await expect(boot({})).rejects.toThrow(/read-only, like a replica.*Connect to the primary/);
+        // Users with the right to ignore it, like those of the tests, are not stopped.
+        await ask(own.url, 'SET GLOBAL read_only = 1');
+        await expect(boot({ connection: own.url })).rejects.toThrow(
+          /read-only, like a replica.*Connect to the primary/,
+        );
+        await ask(own.url, 'SET GLOBAL read_only = 0');
+        await boot({ connection: own.url });
       } finally {
-        await ask(server.url, 'SET GLOBAL read_only = 0');
+        await own.stop();
       }
-      await boot({});
     });
   });
 });

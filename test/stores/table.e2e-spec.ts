@@ -24,7 +24,7 @@ import { ask } from '../contract/postgres-world.js';
 import { TableWorld } from '../contract/table-world.js';
 import { ensureBuilt } from '../support/build.js';
 import { startWorkers } from '../support/processes.js';
-import { createDatabase, type OwnDatabase } from '../support/services.js';
+import { createDatabase, type OwnDatabase, startMariadb } from '../support/services.js';
 import { TcpProxy } from '../support/tcp-proxy.js';
 import { until } from '../support/until.js';
 import { startPgBouncer } from './pgbouncer.js';
@@ -409,18 +409,17 @@ describe.skipIf(postgresUrl === null)('tableStore on PostgreSQL', () => {
 
 describe.skipIf(mysqlUrl === null)('tableStore on MariaDB', () => {
   it('refuses a read-only server', async () => {
-    await askMysql(mysqlUrl!, 'CREATE DATABASE IF NOT EXISTS read_only_table');
-    const url = new URL(mysqlUrl!);
-    url.pathname = '/read_only_table';
-    const dataSource: DataSourceOptions = { type: 'mariadb', url: url.href };
-    await boot({ dataSource });
-    await askMysql(mysqlUrl!, 'SET GLOBAL read_only = 1');
+    // A server of its own: the switch is for the whole of it, and other specs run beside this one.
+    const server = await startMariadb();
     try {
+      const dataSource: DataSourceOptions = { type: 'mariadb', url: server.url };
+      await boot({ dataSource });
+      await askMysql(server.url, 'SET GLOBAL read_only = 1');
       await expect(boot({ dataSource })).rejects.toThrow(
         /read-only server.*Connect it to the primary/,
       );
     } finally {
-      await askMysql(mysqlUrl!, 'SET GLOBAL read_only = 0');
+      await server.stop();
     }
   });
 });

@@ -25,7 +25,13 @@ async function launch(command: string, install: string, port: number): Promise<O
   const runAs = unprivilegedUser(['mysql']);
   const directory = temporaryDirectory('mariadb', runAs);
   const data = join(directory, 'data');
-  const common = ['--no-defaults', `--datadir=${data}`, '--innodb-flush-log-at-trx-commit=0'];
+  const common = [
+    '--no-defaults',
+    `--datadir=${data}`,
+    // Two servers that are set up at the same time would take each other's temporary tables.
+    `--tmpdir=${directory}`,
+    '--innodb-flush-log-at-trx-commit=0',
+  ];
   try {
     execFileSync(
       install,
