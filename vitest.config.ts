@@ -9,6 +9,7 @@ const src = (path: string) =>
 const alias = [
   { find: /^nestjs-distributed-lock$/, replacement: src('index.ts') },
   { find: /^nestjs-distributed-lock\/redis$/, replacement: src('store/redis/index.ts') },
+  { find: /^nestjs-distributed-lock\/redlock$/, replacement: src('store/redlock/index.ts') },
   { find: /^nestjs-distributed-lock\/zookeeper$/, replacement: src('store/zookeeper/index.ts') },
   { find: /^nestjs-distributed-lock\/postgres$/, replacement: src('store/postgres/index.ts') },
   { find: /^nestjs-distributed-lock\/mysql$/, replacement: src('store/mysql/index.ts') },
@@ -31,6 +32,9 @@ const plugins = [
 
 export default defineConfig({
   test: {
+    // Most of the time is spent waiting for leases and servers; the default would be one file at a time on two cores.
+    maxWorkers: 2,
+    reporters: ['default', './test/support/contract-table.ts'],
     projects: [
       {
         plugins,

@@ -10,12 +10,14 @@ import { fileURLToPath } from 'node:url';
 const root = fileURLToPath(new URL('..', import.meta.url));
 const { ensureBuilt } = await import('../test/support/build.ts');
 const { getServices } = await import('../test/support/services.ts');
+const { startRedis } = await import('../test/support/redis.ts');
 const { createDatabase } = await import('../test/support/postgres.ts');
 const say = (line) => console.log(line);
 
 /** What each store needs besides PostgreSQL, in which the example keeps its data. */
 const NEEDS = {
   redis: 'redis',
+  redlock: null,
   zookeeper: 'zookeeper',
   mysql: 'mariadb',
   postgres: null,
@@ -41,6 +43,12 @@ const postgres = services.available.get('postgres');
 /** Without Redis the default falls back to memory; a store that was asked for is there or not. */
 const isMissing = NEEDS[store] !== null && urlOf(NEEDS[store]) === '';
 
+/** Redlock wants servers that know nothing of each other. */
+const nodes = [];
+if (store === 'redlock' && !process.env.REDLOCK_URLS) {
+  nodes.push(...(await Promise.all([startRedis(), startRedis(), startRedis()])));
+}
+
 let exitCode = 1;
 if (postgres === undefined) {
   say('The example needs PostgreSQL. Set DATABASE_URL, or make one of the ways above work.');
@@ -60,6 +68,7 @@ if (postgres === undefined) {
       REDIS_URL: urlOf('redis'),
       MYSQL_URL: urlOf('mariadb'),
       ZOOKEEPER_URL: urlOf('zookeeper'),
+      REDLOCK_URLS: process.env.REDLOCK_URLS ?? nodes.map(({ url }) => url).join(','),
     },
   });
   // Ctrl-C goes to the whole group: the example ends by itself, then its servers are taken away here.
@@ -69,5 +78,5 @@ if (postgres === undefined) {
   });
   await database.drop();
 }
-await services.stop();
+await Promise.all([services.stop(), ...nodes.map((node) => node.stop())]);
 process.exit(exitCode);

@@ -1,5 +1,13 @@
 /** Where locks can live. */
-export const STORE_NAMES = ['redis', 'zookeeper', 'postgres', 'mysql', 'table', 'memory'] as const;
+export const STORE_NAMES = [
+  'redis',
+  'redlock',
+  'zookeeper',
+  'postgres',
+  'mysql',
+  'table',
+  'memory',
+] as const;
 
 export type StoreName = (typeof STORE_NAMES)[number];
 
@@ -9,13 +17,14 @@ export interface AppConfig {
   readonly databaseUrl: string;
   /** Where locks live; `memory` sees this process alone. */
   readonly store: StoreName;
-  /** Address of the store; of `postgres` and `table`, that of the database. `null` for `memory`. */
+  /** Address of the store (of `redlock` several, with commas); of `postgres` and `table`, that of the database. `null` for `memory`. */
   readonly storeUrl: string | null;
   readonly port: number;
 }
 
 const STORE_VARIABLES: Readonly<Record<StoreName, string | null>> = {
   redis: 'REDIS_URL',
+  redlock: 'REDLOCK_URLS',
   zookeeper: 'ZOOKEEPER_URL',
   postgres: 'DATABASE_URL',
   mysql: 'MYSQL_URL',

@@ -39,14 +39,43 @@ const ROWS: readonly { file: string; may: readonly string[]; never: readonly str
   },
   {
     file: `${LIBRARY}/store/redis/x.ts`,
-    may: ['../lock-store.js', '../queueing.lock-store.js', '../../key/lock-key.js', 'ioredis'],
+    may: [
+      '../lock-store.js',
+      '../queueing.lock-store.js',
+      '../redis-client/redis.keys.js',
+      '../../key/lock-key.js',
+      'ioredis',
+    ],
     never: [
       '../memory/memory.lock-store.js',
+      '../redlock/index.js',
       '../../lock/hold.js',
       '../../transaction/transaction-runner.js',
       '../../decorator/distributed-lock.decorator.js',
       '@nestjs/common',
     ],
+  },
+  {
+    file: `${LIBRARY}/store/redlock/x.ts`,
+    may: ['../turn-backend.js', '../redis-client/redis.connection.js', 'ioredis'],
+    never: ['../redis/redis.scripts.js', '../../lock/hold.js', '@nestjs/common'],
+  },
+  {
+    file: `${LIBRARY}/store/redis-client/x.ts`,
+    may: ['../../key/lock-key.js', '../../distributed-lock.errors.js', 'ioredis'],
+    never: [
+      '../redis/index.js',
+      '../redlock/index.js',
+      '../turn-backend.js',
+      '../queueing.lock-store.js',
+      '../../lock/hold.js',
+      '@nestjs/common',
+    ],
+  },
+  {
+    file: `${LIBRARY}/store/postgres/x.ts`,
+    may: ['../turn-backend.js', '../session.backend.js'],
+    never: ['../redis-client/redis.connection.js', '../redis/index.js', 'ioredis'],
   },
   {
     file: `${LIBRARY}/lock/x.ts`,

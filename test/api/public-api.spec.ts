@@ -140,6 +140,7 @@ const DOORS: Record<
       'Witness',
     ],
   },
+  './redlock': { values: ['redlockStore'], types: ['RedisConnection', 'RedlockStoreOptions'] },
   './testing': { values: ['raceTogether'], types: ['Race', 'RaceResult'] },
 };
 

@@ -1,5 +1,5 @@
 import { lockKey } from '../../src/distributed-lock/key/lock-key.js';
-import { RedisKeyspace } from '../../src/distributed-lock/store/redis/redis.keys.js';
+import { RedisKeyspace } from '../../src/distributed-lock/store/redis-client/redis.keys.js';
 import { RedisWorld } from '../contract/redis-world.js';
 import { Managed } from '../lock/managed.js';
 import { type OwnRedis, type RedisOptions, startRedis } from '../support/redis.js';

@@ -1,6 +1,6 @@
 import { Redis } from 'ioredis';
 import { afterAll, beforeAll, describe, expect, inject, it } from 'vitest';
-import { RedisKeyspace } from '../../src/distributed-lock/store/redis/redis.keys.js';
+import { RedisKeyspace } from '../../src/distributed-lock/store/redis-client/redis.keys.js';
 import type { LockKey } from '../../src/distributed-lock/key/lock-key.js';
 import { freshKey } from '../contract/lock-store.contract.js';
 import { type WorkerPool, type WorkerProcess, eventOf } from '../support/processes.js';

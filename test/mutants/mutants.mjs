@@ -20,6 +20,7 @@ const HOLD = 'test/lock/lock-hold.spec.ts';
 const RENEWAL = 'test/lock/lease-renewal.spec.ts';
 const RE_ENTRY = 'test/lock/re-entry.spec.ts';
 const QUEUE = 'store/key-queue.ts';
+const REDLOCK = 'test/stores/redlock.e2e-spec.ts';
 const LUA = 'store/redis/scripts/';
 
 /** @type {readonly Mutant[]} */
@@ -255,9 +256,9 @@ export const MUTANTS = [
   {
     what: 'a release that finds no key wakes nobody',
     file: `${LUA}release.lua`,
-    find: 'local woken, since = wake_first(KEYS[2], ARGV[4], ARGV[5])',
+    find: 'local woken, since = wake_first(KEYS[2], ARGV[4], ARGV[5], ARGV[8])',
     replace:
-      'if not current then return { 0, 0 } end\nlocal woken, since = wake_first(KEYS[2], ARGV[4], ARGV[5])',
+      'if not current then return { 0, 0 } end\nlocal woken, since = wake_first(KEYS[2], ARGV[4], ARGV[5], ARGV[8])',
     spec: SCRIPTS,
   },
   {
@@ -266,5 +267,68 @@ export const MUTANTS = [
     find: "if not more and process ~= '' then redis.call('ZREM', KEYS[2], process) end",
     replace: '',
     spec: SCRIPTS,
+  },
+  {
+    what: 'a redlock server is not told of a release that it missed',
+    file: 'store/redlock/redlock.node.ts',
+    find: 'this.#repeatNow();\n      this.listener.usable();',
+    replace: 'this.listener.usable();',
+    spec: REDLOCK,
+  },
+  {
+    what: 'redlock votes that come too late count',
+    file: 'store/redlock/redlock.backend.ts',
+    find: 'this.#mustBeWorthwhile(mine, sentAt);',
+    replace: '',
+    spec: REDLOCK,
+  },
+  {
+    what: 'one redlock vote more than half is not needed',
+    file: 'store/redlock/redlock.quorum.ts',
+    find: 'Math.floor(connections.length / 2) + 1',
+    replace: 'Math.max(1, Math.floor(connections.length / 2))',
+    spec: REDLOCK,
+  },
+  {
+    what: 'redlock says "busy" before a majority has answered',
+    file: 'store/redlock/redlock.backend.ts',
+    find: 'return answers.size >= majority ? false : undefined;',
+    replace: 'return false;',
+    spec: REDLOCK,
+  },
+  {
+    what: 'a redlock server that lost its data stays without the key',
+    file: 'store/redlock/redlock.backend.ts',
+    find: 'if (outcomes[index]) this.#repair(lease, answers, index);',
+    replace: '',
+    spec: REDLOCK,
+  },
+  {
+    what: 'one server votes twice in redlock',
+    file: 'store/redlock/redlock.quorum.ts',
+    find: 'if (twin) {',
+    replace: 'if (twin && false) {',
+    spec: REDLOCK,
+  },
+  {
+    what: 'a redlock owner id is used for two attempts',
+    file: 'store/redlock/redlock.attempts.ts',
+    find: 'id: `${owner}#${this.#serial}`,',
+    replace: 'id: `${owner}#1`,',
+    spec: REDLOCK,
+  },
+  {
+    what: 'receivers are counted in a Cluster',
+    file: 'store/redis/redis.backend.ts',
+    find: 'flag(!this.#link.isCluster)',
+    replace: 'flag(true)',
+    spec: 'test/stores/redis-cluster.e2e-spec.ts',
+  },
+  {
+    what: 'a lock that too few replicas have is granted',
+    file: 'store/redis/redis.backend.ts',
+    find: 'if (have >= wanted) return;',
+    replace: 'if (have >= 0) return;',
+    spec: 'test/stores/redis-replicas.e2e-spec.ts',
   },
 ];

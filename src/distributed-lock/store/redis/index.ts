@@ -1,2 +1,2 @@
 export { redisStore, type RedisStoreOptions } from './redis.lock-store.js';
-export type { RedisConnection } from './redis.connections.js';
+export type { RedisConnection } from '../redis-client/redis.connection.js';

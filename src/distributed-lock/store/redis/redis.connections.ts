@@ -1,85 +1,89 @@
-import { Redis, type RedisOptions } from 'ioredis';
-import { LockConfigurationError } from '../../distributed-lock.errors.js';
-import { show } from '../../distributed-lock.duration.js';
+import type { Cluster, Redis } from 'ioredis';
+import {
+  keyPrefixOf,
+  ownConnection,
+  type RedisConnection,
+} from '../redis-client/redis.connection.js';
+import { type Silence, SilenceWatch } from '../redis-client/redis.silence.js';
+import { ClusterConnections } from './redis.cluster.js';
 import { type ScriptConnection, withScripts } from './redis.scripts.js';
 
-/** A URL (`redis://…`, `rediss://…`), ioredis options, or a client. A client is duplicated, never reconfigured or closed. */
-export type RedisConnection = string | RedisOptions | Redis;
-
-const LONGEST_RECONNECT_MS = 1_000;
-
-/**
- * What a lock needs of its connection, whatever the application's own client does:
- *
- * - a command whose connection is lost fails at once (`maxRetriesPerRequest: 0`); with any other setting it is sent again, or
- *   waits, seconds after its caller has given up
- * - nothing queues while disconnected (`enableOfflineQueue: false`), for the same reason
- * - a demoted master is left (`reconnectOnError` on READONLY); it would answer READONLY for ever on a live socket
- * - no `socketTimeout`: see `redis.silence.ts`
- */
-const LOCK_OPTIONS = {
-  keyPrefix: '',
-  lazyConnect: true,
-  enableOfflineQueue: false,
-  enableAutoPipelining: false,
-  autoResendUnfulfilledCommands: false,
-  autoResubscribe: false,
-  maxRetriesPerRequest: 0,
-  keepAlive: 5_000,
-  socketTimeout: undefined,
-  retryStrategy: (attempt) => Math.min(25 * 2 ** Math.min(attempt, 10), LONGEST_RECONNECT_MS),
-  reconnectOnError: (error) => error.message.startsWith('READONLY'),
-  // ioredis takes `undefined` for "not set"; its types do not say so.
-} satisfies { [Name in keyof RedisOptions]: RedisOptions[Name] | undefined } as RedisOptions;
-
+/** The connections of one store. */
 export interface LockConnections {
-  /** For scripts; nothing else is sent on it, so that nothing slow delays a renewal. */
-  readonly commands: Redis & ScriptConnection;
+  /** For scripts that take and give back, in the order they are sent; and for WAIT. */
+  readonly commands: ScriptConnection & Pick<Redis, 'wait'>;
+  /** For renewals: nothing slow stands before them. The same connection where nothing slow is sent at all. */
+  readonly renewals: ScriptConnection;
   /** For this process's inbox channel; `null` when polling. */
   readonly inbox: Redis | null;
-  /** The client's `keyPrefix`: ioredis adds it neither to channels nor to script arguments, so the store does it itself. */
+  /** The client's `keyPrefix`, which the store puts in front of keys and channels itself. */
   readonly keyPrefix: string;
+  /** A Redis Cluster: the keys of a script are those of one lock, and a message's receivers cannot be counted. */
+  readonly isCluster: boolean;
+  /** Connects, and connects again whenever that is necessary. `usable` is called each time; the inbox tells by itself. */
+  connect(usable: () => void, failed: (error: unknown) => void): void;
+  /** @param silentMs how long nothing may come back after something was sent. */
+  watch(silentMs: number): { readonly commands: Silence; readonly renewals: Silence };
+  disconnect(): void;
+}
+
+export interface ConnectionNeeds {
+  readonly inbox: boolean;
+  /** Something slow is sent on `commands`. */
+  readonly ownRenewals: boolean;
 }
 
 /** Opens nothing yet. */
 export function lockConnections(
-  connection: RedisConnection,
-  { inbox }: { readonly inbox: boolean },
+  connection: RedisConnection | Cluster,
+  needs: ConnectionNeeds,
 ): LockConnections {
-  const make = (role: string): Redis => {
-    const options: RedisOptions = { ...LOCK_OPTIONS, connectionName: `distributed-lock:${role}` };
-    if (typeof connection === 'string') return new Redis(connection, options);
-    if (isClient(connection)) return connection.duplicate(options);
-    return new Redis({ ...connection, ...options });
-  };
-  const keyPrefix = typeof connection === 'string' ? '' : optionsOf(connection).keyPrefix;
-  return {
-    commands: withScripts(make('commands')),
-    inbox: inbox ? make('inbox') : null,
-    keyPrefix: keyPrefix ?? '',
-  };
-}
-
-function optionsOf(connection: RedisOptions | Redis): RedisOptions {
-  return isClient(connection) ? connection.options : connection;
+  if (isCluster(connection)) return new ClusterConnections(connection, needs.inbox);
+  return new SingleConnections(connection, needs);
 }
 
 /** By shape, not by class: an application may have another copy of ioredis. */
-function isClient(connection: RedisOptions | Redis): connection is Redis {
-  return (
-    typeof (connection as Redis).duplicate === 'function' &&
-    typeof (connection as Redis).options === 'object'
-  );
+export function isCluster(value: unknown): value is Cluster {
+  return (value as { isCluster?: unknown } | null)?.isCluster === true;
 }
 
-/** @throws {LockConfigurationError} for anything that is not a way to reach a Redis. */
-export function checkConnection(value: unknown): RedisConnection {
-  if (typeof value === 'string') {
-    if (/^rediss?:\/\/\S+$/.test(value)) return value;
-  } else if (typeof value === 'object' && value !== null && !Array.isArray(value)) {
-    return value;
+/** One Redis, or the master of a Sentinel group. */
+class SingleConnections implements LockConnections {
+  readonly commands: Redis & ScriptConnection;
+  readonly renewals: Redis & ScriptConnection;
+  readonly inbox: Redis | null;
+  readonly keyPrefix: string;
+  readonly isCluster = false;
+
+  constructor(connection: RedisConnection, needs: ConnectionNeeds) {
+    this.commands = withScripts(ownConnection(connection, 'commands'));
+    this.renewals = needs.ownRenewals
+      ? withScripts(ownConnection(connection, 'renewals'))
+      : this.commands;
+    this.inbox = needs.inbox ? ownConnection(connection, 'inbox') : null;
+    this.keyPrefix = keyPrefixOf(connection);
   }
-  throw new LockConfigurationError(
-    `Option "connection" of redisStore is ${show(value)}; allowed: 'redis://host:port/db', 'rediss://…', RedisOptions, or an ioredis client.`,
-  );
+
+  connect(usable: () => void, failed: (error: unknown) => void): void {
+    const scripted = new Set([this.commands, this.renewals]);
+    for (const client of scripted) {
+      client.on('error', failed);
+      client.on('ready', () => {
+        if ([...scripted].every(({ status }) => status === 'ready')) usable();
+      });
+    }
+    this.inbox?.on('error', failed);
+    // A first attempt that fails goes on in the background; its error is the 'error' event.
+    for (const client of [...scripted, this.inbox]) client?.connect().catch(() => undefined);
+  }
+
+  watch(silentMs: number): { readonly commands: Silence; readonly renewals: Silence } {
+    const commands = new SilenceWatch(this.commands, silentMs);
+    if (this.renewals === this.commands) return { commands, renewals: commands };
+    return { commands, renewals: new SilenceWatch(this.renewals, silentMs) };
+  }
+
+  disconnect(): void {
+    for (const client of new Set([this.commands, this.renewals, this.inbox])) client?.disconnect();
+  }
 }

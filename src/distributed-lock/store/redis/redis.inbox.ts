@@ -1,6 +1,6 @@
 import type { Redis } from 'ioredis';
 import type { LockKey } from '../../key/lock-key.js';
-import { SilenceWatch } from './redis.silence.js';
+import { SilenceWatch } from '../redis-client/redis.silence.js';
 
 interface InboxListener {
   woken(key: LockKey): void;

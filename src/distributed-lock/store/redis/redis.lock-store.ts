@@ -1,25 +1,22 @@
 import { randomBytes } from 'node:crypto';
+import type { Cluster } from 'ioredis';
 import { type Duration, durationMs, show } from '../../distributed-lock.duration.js';
 import { LockConfigurationError } from '../../distributed-lock.errors.js';
 import { refuseUnknownOptions } from '../../distributed-lock.options.js';
 import type { LockStore } from '../lock-store.js';
 import { QueueingLockStore } from '../queueing.lock-store.js';
 import { RedisBackend } from './redis.backend.js';
-import {
-  checkConnection,
-  type LockConnections,
-  lockConnections,
-  type RedisConnection,
-} from './redis.connections.js';
+import { checkConnection, type RedisConnection } from '../redis-client/redis.connection.js';
+import { isCluster, type LockConnections, lockConnections } from './redis.connections.js';
 
 /** Options of {@link redisStore}. Times are milliseconds, or a text such as `'2s'`. */
 export interface RedisStoreOptions {
   /**
-   * `'redis://localhost:6379'`, ioredis options, or an ioredis client (Sentinel included). The store opens connections of its own, one for
-   * commands and one for wake-ups, with the same address, credentials, `db` and `keyPrefix`; a client that is passed in is neither
-   * reconfigured nor closed.
+   * `'redis://localhost:6379'`, ioredis options (`sentinels` and `name` included), an ioredis client, or an ioredis `Cluster`. The store opens
+   * connections of its own, one for commands (in a Cluster: per master) and one for wake-ups, with the same address, credentials, `db` and
+   * `keyPrefix`; a client that is passed in is neither reconfigured nor closed.
    */
-  readonly connection: RedisConnection;
+  readonly connection: RedisConnection | Cluster;
   /**
    * How waiters learn of a release. `'push'`: a message to one waiting process. `'poll'`: they look again, with growing, random pauses
    * of up to 250 ms; for servers that forbid publish/subscribe. Default `'push'`.
@@ -29,6 +26,11 @@ export interface RedisStoreOptions {
   readonly commandTimeout?: Duration;
   /** Longest time between two looks at a busy key; what a lost wake-up costs. Default `'5s'`. */
   readonly safetyLook?: Duration;
+  /**
+   * How many replicas must have a lock before it is granted: 0 to 100. Fewer, and the call fails with `LockStoreUnavailableError`. The replicas have half of
+   * `commandTimeout` to confirm. Not for a Cluster. Default `0`.
+   */
+  readonly waitReplicas?: number;
   /** Callers of one process served in a row before another waiting process gets its turn: 1 to 1000. Default `16`. */
   readonly turnGrants?: number;
   /** The same as a time. Default `'50ms'`. */
@@ -40,6 +42,7 @@ const OPTIONS = [
   'wake',
   'commandTimeout',
   'safetyLook',
+  'waitReplicas',
   'turnGrants',
   'turnTime',
 ] as const;
@@ -49,7 +52,7 @@ const PATIENCE_MS = 100;
 const CLAIM_MS = 200;
 
 /**
- * Locks on one Redis (or a Sentinel group), 5.0 or newer.
+ * Locks on one Redis, a Sentinel group, or a Redis Cluster, 5.0 or newer.
  *
  * A grant is a lease on a key, renewed while held; a release wakes exactly one waiting process. See `docs/stores/redis.md`.
  *
@@ -68,15 +71,20 @@ export function redisStore(options: RedisStoreOptions): LockStore {
     options.commandTimeout ?? 2_000,
     10,
   );
-  const connection = checkConnection(options.connection);
-  const connect = (): LockConnections => lockConnections(connection, { inbox: wake === 'push' });
+  const { connection } = options;
+  if (!isCluster(connection)) checkConnection('"connection" of redisStore', connection);
+  const waitReplicas = replicas(options.waitReplicas ?? 0, isCluster(connection));
+  const needs = { inbox: wake === 'push', ownRenewals: waitReplicas > 0 };
+  const connect = (): LockConnections => lockConnections(connection, needs);
   const processId = randomBytes(12).toString('base64url');
-  const backend = new RedisBackend(connect, wake === 'push' ? processId : '', {
+  const timing = {
     commandTimeoutMs,
     safetyLookMs: durationMs('redisStore.safetyLook', options.safetyLook ?? 5_000, 10),
     patienceMs: PATIENCE_MS,
     claimMs: CLAIM_MS,
-  });
+  };
+  const inbox = wake === 'push' ? processId : '';
+  const backend = new RedisBackend(connect, inbox, timing, waitReplicas);
   return new QueueingLockStore(backend, processId, {
     maxGrants: grantsPerTurn(options.turnGrants ?? 16),
     maxTimeMs: durationMs('redisStore.turnTime', options.turnTime ?? 50, 0),
@@ -87,5 +95,17 @@ function grantsPerTurn(value: number): number {
   if (Number.isInteger(value) && value >= 1 && value <= 1_000) return value;
   throw new LockConfigurationError(
     `Option "turnGrants" of redisStore is ${show(value)}; allowed: a whole number from 1 to 1000.`,
+  );
+}
+
+function replicas(value: number, cluster: boolean): number {
+  if (cluster && value !== 0) {
+    throw new LockConfigurationError(
+      `Option "waitReplicas" of redisStore is ${show(value)}; allowed with a Cluster: 0. ioredis sends WAIT to any of its nodes.`,
+    );
+  }
+  if (Number.isInteger(value) && value >= 0 && value <= 100) return value;
+  throw new LockConfigurationError(
+    `Option "waitReplicas" of redisStore is ${show(value)}; allowed: a whole number from 0 to 100.`,
   );
 }

@@ -1,5 +1,5 @@
-import { readFileSync } from 'node:fs';
-import type { Redis } from 'ioredis';
+import type { Cluster, Redis } from 'ioredis';
+import { defineScripts, luaSource } from '../redis-client/redis.script-loader.js';
 
 type Reply = Promise<unknown>;
 type Argument = string | number;
@@ -14,6 +14,8 @@ export interface ScriptConnection {
   lockRenew(keyCount: number, ...keysAndArgs: Argument[]): Reply;
 }
 
+const FOLDER = new URL('./scripts/', import.meta.url);
+
 const SCRIPTS = {
   lockAcquire: { file: 'acquire', numberOfKeys: 3 },
   lockPass: { file: 'pass', numberOfKeys: 3 },
@@ -22,14 +24,9 @@ const SCRIPTS = {
   lockRenew: { file: 'renew', numberOfKeys: undefined },
 } as const;
 
-const source = (file: string): string =>
-  readFileSync(new URL(`./scripts/${file}.lua`, import.meta.url), 'utf8');
-
-export function withScripts<Client extends Redis>(client: Client): Client & ScriptConnection {
-  const shared = source('shared');
-  for (const [name, { file, numberOfKeys }] of Object.entries(SCRIPTS)) {
-    const lua = `${shared}\n${source(file)}`;
-    client.defineCommand(name, numberOfKeys === undefined ? { lua } : { lua, numberOfKeys });
-  }
+export function withScripts<Client extends Redis | Cluster>(
+  client: Client,
+): Client & ScriptConnection {
+  defineScripts(client, FOLDER, SCRIPTS, `${luaSource(FOLDER, 'shared')}\n`);
   return client as Client & ScriptConnection;
 }

@@ -12,6 +12,7 @@
   ARGV[6]  message: the key
   ARGV[7]  patience, microseconds
   ARGV[8]  claim, milliseconds
+  ARGV[9]  '0' if receivers of a message cannot be counted
 
   Returns  {2, since}  passed on; the process is queued since then
            {1, turn}   nobody waits: a new turn of the same owner
@@ -23,7 +24,7 @@ if not current or owner_of(current) ~= owner then return { 0 } end
 
 redis.call('ZREM', KEYS[3], process)
 -- Popped and published before the key is touched: dead processes in the queue do not end the turn.
-local woken, since = wake_first(KEYS[3], ARGV[5], ARGV[6])
+local woken, since = wake_first(KEYS[3], ARGV[5], ARGV[6], ARGV[9])
 if woken then
   leave_to(KEYS[1], woken, since, ARGV[7], ARGV[8])
   return { 2, queue_last(KEYS[3], process) }

@@ -11,6 +11,7 @@
   ARGV[5]  message: the key
   ARGV[6]  patience, microseconds
   ARGV[7]  claim, milliseconds
+  ARGV[8]  '0' if receivers of a message cannot be counted
 
   Returns  {held, woke}   held 1: the key was this owner's; 0: there was no key; -1: it is another owner's, nothing changed
                           woke 1: a waiting process was woken
@@ -37,6 +38,6 @@ if more then
 else
   redis.call('ZREM', KEYS[2], process)
 end
-local woken, since = wake_first(KEYS[2], ARGV[4], ARGV[5])
+local woken, since = wake_first(KEYS[2], ARGV[4], ARGV[5], ARGV[8])
 if woken then leave_to(KEYS[1], woken, since, ARGV[6], ARGV[7]) end
 return { held and 1 or 0, woken and 1 or 0 }

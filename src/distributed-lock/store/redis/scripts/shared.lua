@@ -43,12 +43,14 @@ local function queue_last(waiting, process)
 end
 
 -- Wakes the process that has waited longest and still listens: one that died has no subscriber and is skipped.
+-- Where receivers cannot be counted (`counted` '0': in a Cluster, PUBLISH answers for one node) the first is taken for alive.
 -- Returns its id and since when it waited, or nil.
-local function wake_first(waiting, inbox, message)
+local function wake_first(waiting, inbox, message, counted)
   while true do
     local first = redis.call('ZPOPMIN', waiting)
     if not first[1] then return nil end
     if redis.call('PUBLISH', inbox .. first[1], message) > 0 then return first[1], tonumber(first[2]) end
+    if counted == '0' then return first[1], tonumber(first[2]) end
   end
 end
 

@@ -8,10 +8,9 @@ export async function within<T>(
 ): Promise<T> {
   let timer: NodeJS.Timeout | undefined;
   const timeout = new Promise<never>((_resolve, reject) => {
-    timer = setTimeout(
-      () => reject(new LockStoreUnavailableError('redis', null, detail)),
-      timeoutMs,
-    );
+    const late = (): void => reject(new LockStoreUnavailableError('redis', null, detail));
+    // After this process was blocked, timers come before answers that have long arrived: those are read first.
+    timer = setTimeout(() => setImmediate(late), timeoutMs);
   });
   try {
     return await Promise.race([promise, timeout]);

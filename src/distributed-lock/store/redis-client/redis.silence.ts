@@ -1,12 +1,20 @@
 import type { Redis } from 'ioredis';
 
+/** Notices what is open but silent. */
+export interface Silence {
+  /** Something came back. */
+  heard(): void;
+  /** What was sent at `sentAt`, on the scale of `performance.now()`, is not answered yet. */
+  unanswered(sentAt: number): void;
+}
+
 /**
  * Leaves a connection that is open but silent, because the other side is gone and nobody said so, for a new one.
  *
  * In place of ioredis' `socketTimeout`: that one is missing before 5.4, and up to 5.11 its timer outlives the connection it was set
  * for and ends the next one (https://github.com/redis/ioredis/issues/2147).
  */
-export class SilenceWatch {
+export class SilenceWatch implements Silence {
   #heardAt = -Infinity;
 
   constructor(
@@ -17,12 +25,10 @@ export class SilenceWatch {
     client.on('ready', () => this.heard());
   }
 
-  /** Something came back. */
   heard(): void {
     this.#heardAt = performance.now();
   }
 
-  /** What was sent at `sentAt`, on the scale of `performance.now()`, is not answered yet. */
   unanswered(sentAt: number): void {
     const leave = (): void => {
       // Heard since, also from a connection that has replaced the silent one: nothing to leave.

@@ -11,6 +11,8 @@ const CONFIGURATION = [
   /^NOAUTH/,
   /^WRONGPASS/,
   /^CROSSSLOT/,
+  /^MOVED /, // ioredis follows it, but for a client that is not a Cluster
+  /^(ERR )?This instance has cluster support disabled/,
   /^ERR unknown command/i,
   /^ERR Unknown Redis command/i,
   /^ERR (Client sent AUTH|invalid password|DB index|SELECT is not allowed)/i,
