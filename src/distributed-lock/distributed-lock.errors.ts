@@ -183,7 +183,8 @@ export class LockNotHeldError extends DistributedLockError {
 
 /**
  * A lock was asked for inside an open transaction: it would be freed before that transaction commits
- * and so protect nothing. Nothing was locked; the method did not run.
+ * and so protect nothing; or it was to be held until that transaction ends, where that is not safe. Nothing was locked; the method
+ * did not run.
  */
 export class LockInsideTransactionError extends DistributedLockError {
   readonly code = 'LOCK_INSIDE_TRANSACTION';
@@ -194,10 +195,11 @@ export class LockInsideTransactionError extends DistributedLockError {
     readonly requestedBy: string,
     /** Where the transaction was opened, such as `Bar.checkout (bar.ts:41:7)`; `null` where no stack was recorded. */
     readonly openedAt: string | null,
+    why = 'It would be released before that transaction commits and protect nothing.',
   ) {
     super(
       `Lock "${key}" was requested in ${requestedBy} inside a transaction opened at ${openedAt ?? 'an unknown place'}. ` +
-        'It would be released before that transaction commits and protect nothing. ' +
+        `${why} ` +
         'Lock first: put @DistributedLock on the method that opens the transaction, or open no transaction there ' +
         '(the lock opens one by itself); to hold several keys, return them all from one `key`.',
       key,

@@ -1,8 +1,6 @@
-import { now } from './distributed-lock.clock.js';
 import {
   CommitOutcomeUnknownError,
   LockInsideTransactionError,
-  LockStoreUnavailableError,
   LockWaitTimeoutError,
 } from './distributed-lock.errors.js';
 import type { OnTimeout, ResolvedTimes } from './distributed-lock.options.js';
@@ -10,11 +8,9 @@ import type { LockKey } from './key/lock-key.js';
 import type { Hold } from './lock/hold.js';
 import type { LockManager } from './lock/lock-manager.js';
 import type { ManagedHold } from './lock/managed-hold.js';
-import type {
-  TransactionHold,
-  TransactionOptions,
-  TransactionRunner,
-} from './transaction/transaction-runner.js';
+import { OuterHolds } from './distributed-lock.outer-holds.js';
+import { transactionHold } from './distributed-lock.transaction-hold.js';
+import type { TransactionOptions, TransactionRunner } from './transaction/transaction-runner.js';
 
 /** What is asked for: keys, how long, and in what kind of transaction. */
 export interface LockRequest {
@@ -38,13 +34,26 @@ export interface LockedCall<T> extends LockRequest {
 
 /** The flow of a locked call. */
 export class DistributedLockExecutor {
+  readonly #outerHolds: OuterHolds;
+
   constructor(
     readonly locks: LockManager,
     readonly transactions: TransactionRunner | null,
-  ) {}
+  ) {
+    this.#outerHolds = new OuterHolds(locks);
+  }
 
   /** Lock, then START TRANSACTION, then the method, then COMMIT, then release: in that order, always. */
   async execute<T>(call: LockedCall<T>): Promise<T> {
+    if (!this.#isHeldOutside(call)) return this.#execute(call);
+    const scope = await this.#holdOutside(call).catch((error: unknown) =>
+      this.#notAcquired(call, error),
+    );
+    if ('instead' in scope) return scope.instead as T;
+    return scope.inside(() => this.#execute(call)); // which joins those holds, and that transaction
+  }
+
+  async #execute<T>(call: LockedCall<T>): Promise<T> {
     const hold = await this.acquire(call).catch((error: unknown) => this.#notAcquired(call, error));
     if (!isHold(hold)) return hold.instead as T;
     try {
@@ -79,6 +88,24 @@ export class DistributedLockExecutor {
     return result;
   }
 
+  /** Whether the lock shall be held until an open transaction around the call has ended. */
+  #isHeldOutside({ transaction }: LockRequest): boolean {
+    return (
+      transaction !== null &&
+      this.transactions?.openTransaction() !== undefined &&
+      this.transactions.onOpenTransaction(transaction) === 'hold'
+    );
+  }
+
+  async #holdOutside(call: LockRequest): ReturnType<OuterHolds['enter']> {
+    const outer = (await this.transactions?.outer?.(call.transaction ?? {})) ?? {
+      unsafe: 'The transactions of this module cannot hold a lock until then.',
+    };
+    if (!('unsafe' in outer)) return this.#outerHolds.enter(outer, call);
+    const { openedAt = null } = this.transactions?.openTransaction() ?? {};
+    throw new LockInsideTransactionError(call.keys.join(', '), call.method, openedAt, outer.unsafe);
+  }
+
   #refuseInsideTransaction({ transaction, keys, method }: LockRequest): void {
     const open = this.transactions?.openTransaction();
     if (!open || this.transactions?.onOpenTransaction(transaction ?? {}) === 'warn') return;
@@ -95,23 +122,6 @@ export class DistributedLockExecutor {
     const { keys, method, args, times } = call;
     return { instead: await onTimeout({ keys, method, args, waitTimeMs: times.waitTimeMs }) };
   }
-}
-
-/** What the transaction is told of the hold. */
-function transactionHold(hold: ManagedHold): TransactionHold {
-  return {
-    key: hold.keys.join(', '),
-    lost: hold.lost,
-    fencingTokens: hold.fencingTokens,
-    renews: hold.renews,
-    remainingMs: () => Math.max(hold.deadline - now(), 0),
-    assertHeld: () => hold.assertHeld(),
-    confirm: () =>
-      hold.renew(1).then(
-        () => true,
-        (error: unknown) => (error instanceof LockStoreUnavailableError ? null : false),
-      ),
-  };
 }
 
 function isHold(entered: ManagedHold | { readonly instead: unknown }): entered is ManagedHold {

@@ -13,8 +13,8 @@ describe('typeormTransactions', () => {
     [{ dataSource: [] }, 'Option "transactions.dataSource" is []'],
     [{ dataSource: ['a', null] }, 'Option "transactions.dataSource" is ["a",null]'],
     [
-      { onOpenTransaction: 'hold' },
-      `Option "transactions.onOpenTransaction" is "hold"; allowed: 'reject', 'warn'.`,
+      { onOpenTransaction: 'ignore' },
+      `Option "transactions.onOpenTransaction" is "ignore"; allowed: 'reject', 'hold', 'warn'.`,
     ],
     [{ recordPlaces: 'yes' }, 'Option "transactions.recordPlaces" is "yes"; allowed: true, false.'],
     [{ onWarning: console }, 'Option "transactions.onWarning" is'],

@@ -8,10 +8,12 @@ export type IsolationLevel =
  * What happens when a lock is asked for inside an open transaction.
  *
  * - `reject`: `LockInsideTransactionError`; nothing is locked
+ * - `hold`: the call joins the open transaction, which passes the fence there, and the lock is held until *that* transaction has ended.
+ *   Refused where it is not safe: see `OuterTransaction`. While it waits for the lock, it keeps a connection busy
  * - `warn`: for a migration only: logs, and joins the open transaction. The lock is released before that
  *   transaction commits, so the race it should stop is **not** stopped
  */
-export type OnOpenTransaction = 'reject' | 'warn';
+export type OnOpenTransaction = 'reject' | 'hold' | 'warn';
 
 /** Repeating a transaction that the database gave up: a deadlock, or a serialization failure. */
 export interface RetryOptions {
@@ -55,6 +57,24 @@ export interface OpenTransaction {
   readonly dataSource: string;
   /** Where it was opened, such as `Bar.checkout (bar.ts:41:7)`; `null` where no stack was recorded. */
   readonly openedAt: string | null;
+}
+
+/** How an open transaction ended that locks were held in; `unknown`: it may still commit. */
+export type OuterEnd = 'ended' | 'unknown';
+
+/** An open transaction that locks can be held in until it has ended. */
+export interface OuterTransaction {
+  /** The same object for every call inside the same transaction. */
+  readonly identity: object;
+  /**
+   * Sends the fence into the transaction. From then on it does not commit without the hold.
+   *
+   * @param ended called once; waited for by whoever ends the transaction. Of a savepoint, if the hold was let in inside one that is
+   *   rolled back.
+   * @throws {LockLostError | StaleFencingTokenError | FenceWaitTimeoutError | MaxHoldExceededError} not let in; `ended` is not called
+   * @throws the driver's error otherwise, such as a serialization failure because the transaction's snapshot is older than the lock
+   */
+  keep(hold: TransactionHold, ended: (end: OuterEnd) => Promise<void>): Promise<void>;
 }
 
 /** What a transaction must know of the hold it runs under. Lock and transaction do not know each other; the executor passes this. */
@@ -115,6 +135,14 @@ export interface TransactionRunner<Manager = unknown> {
 
   /** What applies to this call when {@link openTransaction} finds one. */
   onOpenTransaction(options: TransactionOptions): OnOpenTransaction;
+
+  /**
+   * The transaction that {@link openTransaction} finds, to hold locks in. Runners without it refuse `onOpenTransaction: 'hold'`.
+   *
+   * @returns `unsafe`, in a sentence, where holding the lock until its end would not be enough: it is one of another DataSource, or
+   *   it may read from a snapshot that is older than the lock.
+   */
+  outer?(options: TransactionOptions): Promise<OuterTransaction | { readonly unsafe: string }>;
 
   /** Runs `work` as if no transaction were open around it. For the documented false alarms of the detection. */
   outside<T>(work: () => T): T;

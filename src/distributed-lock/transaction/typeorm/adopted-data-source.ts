@@ -5,6 +5,7 @@ import type { FencePass } from './fence/fence-pass.js';
 import { type FenceOptions, FenceTable } from './fence/fence-table.js';
 import { ManagedTransaction } from './managed-transaction.js';
 import { isBound, joinDataSource, joinManager } from './native-joining.js';
+import { SINGLE_CONNECTION, SingleConnection } from './single-connection.js';
 import { innermost, innermostJoined } from './transaction-context.js';
 import type { TransactionRecord } from './transaction-record.js';
 import { TransactionSubscriber } from './transaction-subscriber.js';
@@ -30,6 +31,8 @@ export class AdoptedDataSource {
   #recordsPlaces: boolean | undefined;
 
   private constructor(readonly dataSource: DataSource) {
+    if (SINGLE_CONNECTION.has(dataSource.options.type))
+      new SingleConnection(dataSource.driver).install();
     this.#createQueryRunner = dataSource.createQueryRunner.bind(dataSource);
     this.#subscriber = new TransactionSubscriber(dataSource, () => this.recordsPlaces);
     keepFirst(dataSource, this.#subscriber);
@@ -91,6 +94,11 @@ export class AdoptedDataSource {
     return innermost(
       (transaction) => transaction.dataSource === this.dataSource && transaction.isOpen,
     );
+  }
+
+  /** The isolation level that was set for an open transaction; `undefined`: that of its session. */
+  isolationOf({ runner }: TransactionRecord): string | undefined {
+    return this.#subscriber.isolationOf(runner);
   }
 
   /** The fence's table in this DataSource; `null` where there is no dialect for it. */

@@ -26,6 +26,7 @@ const COMPLETION_UNKNOWN = '40003';
 
 /** @param error of the driver or of TypeORM, for the COMMIT statement. */
 export function commitFailure(error: unknown): CommitFailure {
+  if (isSqliteRefusal(error)) return 'rolled-back';
   const state = sqlState(error);
   if (state === undefined || state === COMPLETION_UNKNOWN) return 'unknown';
   return DEFINITE_CLASSES.has(state.slice(0, 2)) ? 'rolled-back' : 'unknown';
@@ -51,9 +52,26 @@ export function isDisconnect(error: unknown): boolean {
     error instanceof QueryRunnerProviderAlreadyReleasedError
   )
     return true;
-  if (!(error instanceof QueryFailedError)) return false;
+  if (!(error instanceof QueryFailedError) || sqliteCode(error) !== undefined) return false;
   const state = sqlState(error);
   return state === undefined || /^(?:08|57P)/.test(state) || state === IDLE_TOO_LONG;
+}
+
+/**
+ * A COMMIT that SQLite refuses (busy, a deferred constraint) leaves the transaction open, and other errors roll it back; after one of the
+ * file system the file may be in either state.
+ *
+ * @see https://www.sqlite.org/lang_transaction.html
+ */
+function isSqliteRefusal(error: unknown): boolean {
+  const code = sqliteCode(error);
+  return code !== undefined && !code.startsWith('SQLITE_IOERR');
+}
+
+function sqliteCode(error: unknown): string | undefined {
+  if (typeof error !== 'object' || error === null) return undefined;
+  const { code } = error as { readonly code?: unknown };
+  return typeof code === 'string' && code.startsWith('SQLITE_') ? code : undefined;
 }
 
 function sqlState(error: unknown): string | undefined {

@@ -3,9 +3,11 @@ import { show } from '../../distributed-lock.duration.js';
 import { LockConfigurationError } from '../../distributed-lock.errors.js';
 import { dataSourceName } from './adopted-data-source.js';
 
-/** Drivers with one query runner for everybody, in which concurrent transactions would mix, and drivers without SQL. */
+/**
+ * Drivers with one query runner for everybody, in which concurrent transactions would mix, and drivers without SQL. (That of
+ * better-sqlite3 is another one, see `SingleConnection`.)
+ */
 const UNSUPPORTED = new Set([
-  'better-sqlite3',
   'capacitor',
   'cordova',
   'expo',
@@ -74,6 +76,6 @@ function ambiguous(name: string): LockConfigurationError {
 function unsupported(dataSource: DataSource): LockConfigurationError {
   return new LockConfigurationError(
     `DataSource ${show(dataSourceName(dataSource))} has type ${show(dataSource.options.type)}, whose transactions cannot be kept ` +
-      'apart; allowed: SQL databases with a connection pool, such as postgres, mysql, mariadb.',
+      'apart; allowed: SQL databases with a connection pool, such as postgres, mysql, mariadb, and better-sqlite3.',
   );
 }

@@ -62,6 +62,10 @@ export class ManagedTransaction extends TransactionRecord implements WithCallbac
     return this.phase === 'open' && !this.guard.commitAcknowledged;
   }
 
+  override get endsItsHolds(): boolean {
+    return true;
+  }
+
   override get isOver(): boolean {
     return this.phase === 'ended';
   }
@@ -127,8 +131,18 @@ export class ManagedTransaction extends TransactionRecord implements WithCallbac
     await this.#finish();
   }
 
-  /** Runs the callbacks of the end that it had; none where nobody knows. @returns their errors. */
+  /**
+   * Runs the callbacks of the end that it had, none where nobody knows, and then releases the locks that were held in it.
+   *
+   * @returns the errors of the callbacks.
+   */
   async callEnded(): Promise<readonly unknown[]> {
+    const failures = await this.#callBack();
+    await this.kept?.transactionEnded(this.outcome === 'unknown' ? 'unknown' : 'ended');
+    return failures;
+  }
+
+  async #callBack(): Promise<readonly unknown[]> {
     if (this.outcome === 'unknown') return [];
     return this.outcome === 'committed' ? this.callbacks.committed() : this.callbacks.rolledBack();
   }

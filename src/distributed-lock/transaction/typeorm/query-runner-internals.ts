@@ -21,6 +21,17 @@ export function forgetSavepoints(runner: QueryRunner): void {
   (runner as QueryRunnerInternals).transactionDepth = 1;
 }
 
+/** Makes the next transaction of the runner a savepoint of the one that is open on its connection. */
+export function enterDepth(runner: QueryRunner, depth: number): void {
+  (runner as QueryRunnerInternals).transactionDepth = depth;
+}
+
+/** The runner is outside of every transaction again. */
+export function leaveDepth(runner: QueryRunner): void {
+  (runner as QueryRunnerInternals).transactionDepth = 0;
+  (runner as { isTransactionActive: boolean }).isTransactionActive = false;
+}
+
 /**
  * Closes the runner's connection instead of giving it back: the server then rolls back what is open on it. A pooled
  * connection with an open transaction would hand that transaction to the next borrower.

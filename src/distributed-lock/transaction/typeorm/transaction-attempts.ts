@@ -51,15 +51,15 @@ export async function attempted<T>(work: Work<T>, options: Attempts): Promise<T>
     try {
       return await once(counted, options.newTransaction(), options);
     } catch (error) {
-      const mayRunAgain =
-        runs === runsBefore ? attempt - runs < START_ATTEMPTS : runs < options.attempts;
-      if (!mayRunAgain || !gaveUpOn(error)) throw told(error, attempt, runs, options);
+      const ranNow = runs > runsBefore;
+      const mayRunAgain = !ranNow ? attempt - runs < START_ATTEMPTS : runs < options.attempts;
+      if (!mayRunAgain || !gaveUpOn(error)) throw told(error, attempt, { runs, ranNow }, options);
     }
     await pause(attempt);
     try {
       options.hold.assertHeld();
     } catch (error) {
-      throw told(error, attempt, runs, options);
+      throw told(error, attempt, { runs, ranNow: false }, options);
     }
   }
 }
@@ -75,15 +75,15 @@ function pause(attempt: number): Promise<void> {
   return delay(Math.random() * Math.min(FIRST_PAUSE_MS * 2 ** attempt, LONGEST_PAUSE_MS));
 }
 
-/** An error says whether the method ran: that it did so in an earlier attempt counts, too. */
+/** An error says whether the method ran: that it did so in an earlier attempt counts, too. One of the method itself is left as it is. */
 function told(
   error: unknown,
   attempt: number,
-  runs: number,
+  { runs, ranNow }: { readonly runs: number; readonly ranNow: boolean },
   { hold, attempts }: Attempts,
 ): unknown {
   if (isLoss(error)) return lossWith(error, { methodRan: runs > 0, committed: false });
-  const isBeforeMethod = error instanceof DistributedLockError && !error.methodRan;
+  const isBeforeMethod = !ranNow && error instanceof DistributedLockError && !error.methodRan;
   const isExhausted = gaveUpOn(error) && (attempts > 1 || runs === 0);
   if (!isExhausted && !(isBeforeMethod && runs > 0)) return error;
   return new SerializationRetriesExhaustedError(hold.key, attempt, {

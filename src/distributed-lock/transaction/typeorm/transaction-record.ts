@@ -1,5 +1,6 @@
 import type { DataSource, QueryRunner } from 'typeorm';
 import { TransactionContextEndedError } from '../../distributed-lock.errors.js';
+import type { KeptHolds } from './kept-holds.js';
 import { describePlace, type Place } from './opened-at.js';
 
 /**
@@ -9,6 +10,8 @@ import { describePlace, type Place } from './opened-at.js';
  * its connection died the flag stays `true`.
  */
 export class TransactionRecord {
+  /** Locks that are held until it has ended; most transactions have none. */
+  kept: KeptHolds | null = null;
   #phase: 'expected' | 'open' | 'ended' = 'expected';
   #place: Place | null = null;
   #endedRunner: QueryRunner | undefined;
@@ -22,6 +25,11 @@ export class TransactionRecord {
 
   protected get phase(): 'expected' | 'open' | 'ended' {
     return this.#phase;
+  }
+
+  /** Whether it tells {@link kept} of its end itself; of others, the events of the runner do. */
+  get endsItsHolds(): boolean {
+    return false;
   }
 
   /** `true` from the creation of the runner to its first START. */

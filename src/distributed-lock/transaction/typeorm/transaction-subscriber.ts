@@ -5,6 +5,9 @@ import { TransactionRecord } from './transaction-record.js';
 import type { ManagedTransaction } from './managed-transaction.js';
 import { captureStack } from './opened-at.js';
 
+/** For one transaction; on MySQL and MariaDB it stands before START. */
+const SETS_ISOLATION = /^\s*SET TRANSACTION ISOLATION LEVEL (\w+(?: \w+)?)/i;
+
 interface OfRunner {
   readonly queryRunner: QueryRunner;
 }
@@ -25,6 +28,7 @@ interface QueryAnswer extends OfQuery {
  */
 export class TransactionSubscriber implements EntitySubscriberInterface {
   readonly #open = new WeakMap<QueryRunner, TransactionRecord>();
+  readonly #isolation = new WeakMap<QueryRunner, string>();
   readonly #locked = new WeakMap<QueryRunner, ManagedTransaction>();
 
   constructor(
@@ -62,26 +66,46 @@ export class TransactionSubscriber implements EntitySubscriberInterface {
   }
 
   beforeQuery({ queryRunner, query }: OfQuery): void {
+    const isolation = SETS_ISOLATION.exec(query)?.[1];
+    if (isolation !== undefined) this.#isolation.set(queryRunner, isolation);
+    this.#recordOf(queryRunner)?.kept?.beforeStatement(query);
     this.#locked.get(queryRunner)?.guard.beforeStatement(query);
   }
 
   afterQuery({ queryRunner, query, success, rawResults, error }: QueryAnswer): void {
+    if (!success) this.#recordOf(queryRunner)?.kept?.afterFailure(error);
     this.#locked
       .get(queryRunner)
       ?.guard.afterStatement(query, success ? { rawResults } : { error });
   }
 
-  afterTransactionCommit({ queryRunner }: OfRunner): void {
-    this.#ended(queryRunner);
+  /** TypeORM waits for the promise: locks that are held until the end are released before whoever ends it goes on. */
+  async afterTransactionCommit({ queryRunner }: OfRunner): Promise<void> {
+    await this.#ended(queryRunner);
   }
 
-  afterTransactionRollback({ queryRunner }: OfRunner): void {
-    this.#ended(queryRunner);
-  }
-
-  #ended(runner: QueryRunner): void {
+  async afterTransactionRollback({ queryRunner }: OfRunner): Promise<void> {
     // The same events tell of savepoints; then the transaction is still active.
-    if (!runner.isTransactionActive) this.#open.get(runner)?.end();
+    if (queryRunner.isTransactionActive)
+      await this.#recordOf(queryRunner)?.kept?.savepointRolledBack(savepointDepth(queryRunner));
+    else await this.#ended(queryRunner);
+  }
+
+  /** The isolation level that was set for the runner's transaction, by TypeORM or by hand; `undefined`: that of its session. */
+  isolationOf(runner: QueryRunner): string | undefined {
+    return this.#isolation.get(runner);
+  }
+
+  async #ended(runner: QueryRunner): Promise<void> {
+    if (runner.isTransactionActive) return;
+    this.#isolation.delete(runner);
+    const transaction = this.#open.get(runner);
+    transaction?.end();
+    await transaction?.kept?.transactionEnded('ended');
+  }
+
+  #recordOf(runner: QueryRunner): TransactionRecord | undefined {
+    return this.#locked.get(runner) ?? this.#open.get(runner);
   }
 }
 

@@ -82,7 +82,7 @@ const KNOWN_OF_FENCE = ['table', 'dialect', 'prepared'];
 const DEFAULT_MAX_HOLD = '60s';
 const MIN_MAX_HOLD_MS = 100;
 
-const ON_OPEN_TRANSACTION: readonly OnOpenTransaction[] = ['reject', 'warn'];
+const ON_OPEN_TRANSACTION: readonly OnOpenTransaction[] = ['reject', 'hold', 'warn'];
 const ISOLATION_LEVELS: readonly IsolationLevel[] = [
   'READ UNCOMMITTED',
   'READ COMMITTED',

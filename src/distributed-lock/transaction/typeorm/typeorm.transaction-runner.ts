@@ -5,6 +5,7 @@ import type {
   LockDescription,
   OnOpenTransaction,
   OpenTransaction,
+  OuterTransaction,
   TransactionHold,
   TransactionOptions,
   TransactionRunner,
@@ -13,6 +14,7 @@ import { AdoptedDataSource, dataSourceName } from './adopted-data-source.js';
 import { chooseDataSources } from './data-source-choice.js';
 import { Fencing } from './fence/fencing.js';
 import { BoundedHold } from './max-hold.js';
+import { CAN_HOLD, TypeOrmOuterTransaction, unsafeToHold } from './outer-transaction.js';
 import { captureStack } from './opened-at.js';
 import { attempted } from './transaction-attempts.js';
 import { innermost, joinedTo, outsideTransactions } from './transaction-context.js';
@@ -56,6 +58,12 @@ export class TypeOrmTransactionRunner implements TransactionRunner<EntityManager
     this.#fencing.expect(options);
     if (this.#sources.size === 0) return; // not adopted yet: `verify` and `run` check again
     const { dataSource } = this.#source(options);
+    const { type } = dataSource.options;
+    if (options.onOpenTransaction === 'hold' && !CAN_HOLD.includes(type)) {
+      throw new LockConfigurationError(
+        `Option "transaction.onOpenTransaction" is "hold"; allowed for ${type}: "reject", "warn". DataSources that can hold: ${CAN_HOLD.join(', ')}.`,
+      );
+    }
     const supported: unknown = (dataSource.driver as { supportedIsolationLevels?: unknown })
       .supportedIsolationLevels;
     if (
@@ -65,7 +73,7 @@ export class TypeOrmTransactionRunner implements TransactionRunner<EntityManager
     )
       return;
     throw new LockConfigurationError(
-      `Option "transaction.isolation" is ${show(options.isolation)}; allowed for ${dataSource.options.type}: ${supported.map(show).join(', ')}.`,
+      `Option "transaction.isolation" is ${show(options.isolation)}; allowed for ${type}: ${supported.map(show).join(', ')}.`,
     );
   }
 
@@ -100,6 +108,29 @@ export class TypeOrmTransactionRunner implements TransactionRunner<EntityManager
 
   onOpenTransaction(options: TransactionOptions): OnOpenTransaction {
     return options.onOpenTransaction ?? this.#options.onOpenTransaction;
+  }
+
+  async outer(
+    options: TransactionOptions,
+  ): Promise<OuterTransaction | { readonly unsafe: string }> {
+    const source = this.#source(options);
+    const open = source.openTransaction();
+    const others = [...this.#sources.values()].filter((each) => each !== source);
+    if (open === undefined || others.some((each) => each.openTransaction() !== undefined)) {
+      return {
+        unsafe: `It cannot be held until that transaction ends: the lock's own is one of DataSource ${show(source.name)}, and they end one by one.`,
+      };
+    }
+    const isFenced = this.#fencing.isFenced(source, options);
+    const unsafe = await unsafeToHold(open, isFenced, source.isolationOf(open));
+    if (unsafe !== null) return { unsafe };
+    const maxHoldMs = maxHoldOf(options, this.#options.maxHoldMs);
+    return new TypeOrmOuterTransaction(
+      open,
+      (hold) => new BoundedHold(hold, maxHoldMs),
+      (hold) => this.#fencing.pass(source, isFenced ? { ...options, fenced: true } : options, hold),
+      maxHoldMs,
+    );
   }
 
   outside<T>(work: () => T): T {

@@ -59,6 +59,11 @@ export class Fencing {
     }
   }
 
+  /** Whether transactions with these options pass a fence. */
+  isFenced(source: AdoptedDataSource, options: TransactionOptions): boolean {
+    return this.#fencesFor(source, options) !== null;
+  }
+
   /** @returns `null`: not fenced. */
   async pass(
     source: AdoptedDataSource,
