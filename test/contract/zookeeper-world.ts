@@ -7,6 +7,7 @@ import {
   zookeeperStore,
   type ZooKeeperStoreOptions,
 } from '../../src/distributed-lock/store/zookeeper/index.js';
+import { until } from '../support/until.js';
 import type { StoreWorld } from './lock-store.contract.js';
 
 const SILENT: SessionListener = { suspended: () => undefined, ended: () => undefined };
@@ -59,9 +60,24 @@ export class ZooKeeperWorld implements StoreWorld {
     return below.flat();
   }
 
-  /** The places in the queue of a key, whatever the layout. */
+  /** Every node that a lock or its queue is made of, whatever the layout: not one per call, see {@link queued}. */
   async places(): Promise<string[]> {
     return (await this.nodes()).filter((it) => it.includes('_c_'));
+  }
+
+  /**
+   * Resolves when the one key in use is held and so many calls wait for it, each with all the nodes that it waits with.
+   *
+   * In the layout `mutex` that is a node for each. In `semaphore-mutex` the holder has a lease, the first waiter a place in `locks` *and*
+   * a lease, the others a place: on their way there calls pass through other numbers, in too short a time to be sure to be seen.
+   */
+  async queued(waiters: number): Promise<void> {
+    await until(`${waiters} to wait`, async () => {
+      const places = await this.places();
+      const leases = places.filter((it) => it.includes('-lease-')).length;
+      if (leases === 0) return places.length === 1 + waiters;
+      return leases === Math.min(1 + waiters, 2) && places.length === leases + waiters;
+    });
   }
 
   async close(): Promise<void> {

@@ -2,30 +2,40 @@ import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, inject, i
 import type { LockStore } from '../../src/distributed-lock/store/lock-store.js';
 import { freshKey, request, take } from '../contract/lock-store.contract.js';
 import { ZooKeeperWorld } from '../contract/zookeeper-world.js';
-import { Curator, type CuratorHolder, whyNoCurator } from '../support/curator.js';
-import { until } from '../support/until.js';
+import {
+  Curator,
+  type CuratorLock,
+  type CuratorService,
+  whyNoCurator,
+} from '../support/curator.js';
 
 const url = inject('zookeeperUrl');
 const say = (line: string) => process.stderr.write(`${line}\n`);
 const missing = url === null ? 'no ZooKeeper' : whyNoCurator(say);
 if (missing !== null) say(`not tested: sharing locks with Curator (${missing})`);
 
+const LAYOUTS = ['mutex', 'semaphore-mutex'] as const;
+
 describe.skipIf(missing !== null)('services in Java and in Node', () => {
   let curator: Curator;
+  let services: readonly CuratorService[];
   beforeAll(async () => {
     curator = await Curator.compile();
+    services = await Promise.all([curator.start(url!), curator.start(url!)]);
   });
   afterAll(() => curator.close());
 
-  describe.each(['mutex', 'semaphore-mutex'] as const)('with the layout %s', (layout) => {
+  describe.each(LAYOUTS)('with the layout %s', (layout) => {
+    const key = freshKey();
     let world: ZooKeeperWorld;
     let node: LockStore;
-    const key = freshKey();
-    let java: CuratorHolder;
+    let java: CuratorLock;
+    let other: CuratorLock;
     beforeEach(async () => {
       world = new ZooKeeperWorld(url!, { layout });
       node = await world.store();
-      java = await curator.start(url!, layout, `${world.directory}/${key}`);
+      const path = `${world.directory}/${key}`;
+      [java, other] = services.map((it) => it.lock(layout, path)) as [CuratorLock, CuratorLock];
     });
     afterEach(() => world.close());
 
@@ -33,7 +43,7 @@ describe.skipIf(missing !== null)('services in Java and in Node', () => {
       expect(await java.acquire(5_000)).toBe(true);
       expect(await node.acquire(request(key)), 'a try').toBeNull();
       const waiting = take(node, key);
-      await until('it to queue', async () => (await world.places()).length === 2);
+      await world.queued(1);
       await java.release();
       await node.release(await waiting);
       expect(await java.acquire(5_000)).toBe(true);
@@ -44,7 +54,7 @@ describe.skipIf(missing !== null)('services in Java and in Node', () => {
       const grant = await take(node, key);
       expect(await java.acquire(300), 'in vain').toBe(false);
       const waiting = java.acquire(10_000);
-      await until('it to queue', async () => (await world.places()).length === 2);
+      await world.queued(1);
       expect(await node.release(grant)).toBe('released');
       expect(await waiting).toBe(true);
       expect(await node.acquire(request(key)), 'a try').toBeNull();
@@ -53,20 +63,17 @@ describe.skipIf(missing !== null)('services in Java and in Node', () => {
     });
 
     it('are served in the order in which they came', async () => {
-      const other = await curator.start(url!, layout, `${world.directory}/${key}`);
-      const grant = await take(node, key);
+      const grant = await take(node, key, { waitTimeMs: 10_000 });
       const served: string[] = [];
-      const queued = (count: number) =>
-        until('its place', async () => (await world.places()).length === count);
       const first = java.acquire(10_000).then(() => served.push('java'));
-      await queued(2);
-      const second = take(node, key).then((it) => {
+      await world.queued(1);
+      const second = take(node, key, { waitTimeMs: 10_000 }).then((it) => {
         served.push('node');
         return it;
       });
-      await queued(3);
+      await world.queued(2);
       const third = other.acquire(10_000).then(() => served.push('java again'));
-      await queued(4);
+      await world.queued(3);
       await node.release(grant);
       await first;
       await java.release();
@@ -75,20 +82,30 @@ describe.skipIf(missing !== null)('services in Java and in Node', () => {
       await other.release();
       expect(served).toEqual(['java', 'node', 'java again']);
     });
+  });
 
-    it('free each other when one of them dies', async () => {
+  it('free each other when one of them dies', async () => {
+    const doomed = await curator.start(url!, 1_500);
+    const key = freshKey();
+    const worlds = LAYOUTS.map((layout) => new ZooKeeperWorld(url!, { layout }));
+    const waiting: Promise<unknown>[] = [];
+    for (const [index, world] of worlds.entries()) {
+      const java = doomed.lock(LAYOUTS[index]!, `${world.directory}/${key}`);
       expect(await java.acquire(5_000)).toBe(true);
-      const waiting = take(node, key, { waitTimeMs: 30_000 });
-      process.kill(java.pid, 'SIGKILL');
-      await node.release(await waiting);
-    });
+      const node = await world.store();
+      waiting.push(take(node, key, { waitTimeMs: 30_000 }));
+      await world.queued(1);
+    }
+    await doomed.kill();
+    await Promise.all(waiting);
+    await Promise.all(worlds.map((world) => world.close()));
   });
 
   it('control: with different layouts they do not see each other', async () => {
     const world = new ZooKeeperWorld(url!, { layout: 'mutex' });
     const key = freshKey();
     const node = await world.store();
-    const java = await curator.start(url!, 'semaphore-mutex', `${world.directory}/${key}`);
+    const java = services[0]!.lock('semaphore-mutex', `${world.directory}/${key}`);
     expect(await java.acquire(5_000)).toBe(true);
     await node.release(await take(node, key, { waitTimeMs: 0 }));
     await java.release();

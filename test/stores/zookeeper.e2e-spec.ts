@@ -15,6 +15,7 @@ import { freePort } from '../support/throwaway.js';
 import { TcpProxy } from '../support/tcp-proxy.js';
 import { until } from '../support/until.js';
 import { startZooKeeper } from '../support/zookeeper.js';
+import { Contention } from './contention.js';
 import { CommandLog } from './counted-session.js';
 
 const url = inject('zookeeperUrl');
@@ -115,7 +116,7 @@ describe.skipIf(url === null)('zookeeper', () => {
     const waiting = Array.from({ length: 200 }, async () =>
       store.release(await take(store, key, { waitTimeMs: 30_000 })),
     );
-    await until('all to queue', async () => (await world.places()).length === 201);
+    await world.queued(200);
     expect(proxy.connections).toBe(1);
     await store.release(first);
     await Promise.all(waiting);
@@ -138,7 +139,7 @@ describe.skipIf(url === null)('zookeeper', () => {
           await store.release(grant);
         }),
       );
-      await until('its place', async () => (await world.places()).length === n + 2);
+      await world.queued(n + 1);
     }
     await stores[0]!.release(first);
     await Promise.all(waiting);
@@ -156,12 +157,12 @@ describe.skipIf(url === null)('zookeeper', () => {
         other.acquire(request(key, { waitTimeMs: 60_000, signal: abort.signal })),
       );
       const later = take(other, key);
-      await until('both to queue', async () => (await world.places()).length === 3);
+      await world.queued(2);
       expect(await other.acquire(request(key))).toBeNull();
       expect(await other.acquire(request(key, { waitTimeMs: 50 }))).toBeNull();
       abort.abort(new Error('gone'));
       await aborted;
-      await until('the aborted one to go', async () => (await world.places()).length === 2);
+      await world.queued(1);
       await holder.release(grant);
       await other.release(await later);
       expect(await world.places()).toEqual([]);
@@ -220,23 +221,80 @@ describe.skipIf(url === null)('zookeeper', () => {
       expect(await store.renew([{ grant, leaseTimeMs: 1_000 }])).toEqual([false]);
     });
 
-    it.each(['mutex', 'semaphore-mutex'] as const)(
-      'cost a waiter its place, never the lock (%s)',
-      async (layout) => {
+    describe.each(['mutex', 'semaphore-mutex'] as const)('with the layout %s', (layout) => {
+      /** Removes the nodes of all calls but one, and the directories that are empty then. */
+      const removeOthers = async (owner: string) => {
+        for (const node of (await world.nodes()).toReversed()) {
+          if (node.endsWith(owner)) continue;
+          await world.client.delete(`${world.directory}/${node}`).catch(() => undefined);
+        }
+      };
+
+      it('cost a waiter its place, never the lock', async () => {
         const [holder, other] = [await world.store({ layout }), await world.store({ layout })];
         const key = freshKey();
         const held = await take(holder, key);
         const waiting = take(other, key);
-        await until('it to queue', async () => (await world.places()).length >= 2);
-        // The whole directory, as `deleteall` does it.
-        for (const node of (await world.nodes()).toReversed())
-          await world.client.delete(`${world.directory}/${node}`).catch(() => undefined);
+        await world.queued(1);
+        const before = await world.nodes();
+        await removeOthers(held.owner);
+        // Then that of the holder, as `deleteall` would do it. Not before: the waiter has the lock from the moment in which nobody is before
+        // it, and whoever removes its node after that removes the lock of a holder, not the place of a waiter.
+        const own = before.find((it) => it.endsWith(held.owner));
+        await world.client.delete(`${world.directory}/${own}`);
         const grant = await waiting;
+        expect(before.filter((it) => it.endsWith(grant.owner))).toEqual([]);
         await until('the first to know', () => held.validUntil <= now());
         expect(await holder.acquire(request(key)), 'still one owner').toBeNull();
         expect(await other.release(grant)).toBe('released');
-      },
-    );
+      });
+
+      it('never let two inside, when everybody inside removes what belongs to the others', async () => {
+        const stores = await Promise.all([1, 2, 3, 4].map(() => world.store({ layout })));
+        const contention = new Contention(stores, freshKey(), (grant) => removeOthers(grant.owner));
+        await until('it to go on', () => contention.entered > 100);
+        await contention.end();
+        expect(contention.anomalies).toEqual([]);
+      });
+
+      it('control: two are inside for a moment when the lock itself is removed', async () => {
+        const stores = await Promise.all([1, 2, 3, 4].map(() => world.store({ layout })));
+        const contention = new Contention(stores, freshKey(), async () => {
+          await removeOthers('nobody');
+          await pause(20);
+        });
+        await until('two inside', () => contention.anomalies.length > 0);
+        await contention.end();
+      });
+    });
+
+    it('do not make waiters wait for each other (semaphore-mutex)', async () => {
+      const layout = 'semaphore-mutex';
+      const [holder, ...others] = await Promise.all([1, 2, 3].map(() => world.store({ layout })));
+      const key = freshKey();
+      const held = await take(holder!, key);
+      const served: number[] = [];
+      const waiting: Promise<unknown>[] = [];
+      for (const [index, store] of others.entries()) {
+        const turn = take(store, key).then(async (grant) => {
+          served.push(index);
+          await store.release(grant);
+        });
+        waiting.push(turn);
+        await world.queued(index + 1);
+      }
+      const [first] = (await world.places())
+        .filter((it) => it.includes('/locks/'))
+        .sort(bySequence);
+      await world.client.delete(`${world.directory}/${first}`);
+      await until('both to have a lease', async () => (await leases()).length === 3);
+      expect(await holder!.release(held)).toBe('released');
+      await Promise.all(waiting);
+      expect(served).toEqual([0, 1]);
+    });
+
+    const leases = async () => (await world.places()).filter((it) => it.includes('-lease-'));
+    const bySequence = (a: string, b: string) => Number(a.slice(-10)) - Number(b.slice(-10));
   });
 
   it('abandons a key until its lease is over, also when the process closes', async () => {
@@ -258,7 +316,7 @@ describe.skipIf(url === null)('zookeeper', () => {
     const key = freshKey();
     await take(store, key);
     const waiting = failureOf(take(store, key));
-    await until('it to queue', async () => (await world.places()).length === 2);
+    await world.queued(1);
     await store.close();
     await waiting;
     expect(await world.places()).toEqual([]);
@@ -389,7 +447,8 @@ describe.skipIf(url === null)('zookeeper', () => {
 
 describe.skipIf(!inject('canStartZooKeeper'))('zookeeper, directories of keys', () => {
   it('vanish when nobody uses them: memory stays flat over any number of keys', async () => {
-    const server = await startZooKeeper();
+    // It removes all that it finds at each look; as it is delivered, one container in six milliseconds.
+    const server = await startZooKeeper({ javaArgs: ['-Dznode.container.maxPerMinute=600000'] });
     const session = rawSession(server.url);
     const store = zookeeperStore({ connectString: server.url });
     await store.open('n', 10_000);

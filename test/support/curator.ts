@@ -31,7 +31,7 @@ export function whyNoCurator(say: (line: string) => void): string | null {
 
 /** Java services that use Curator's recipes, compiled once. */
 export class Curator {
-  readonly #holders: CuratorHolder[] = [];
+  readonly #services: CuratorService[] = [];
 
   private constructor(private readonly directory: string) {}
 
@@ -42,29 +42,39 @@ export class Curator {
     return new Curator(directory);
   }
 
-  async start(url: string, layout: string, path: string): Promise<CuratorHolder> {
+  /** @param sessionTimeoutMs how long its locks outlive it. */
+  async start(url: string, sessionTimeoutMs = 10_000): Promise<CuratorService> {
     const classPath = [this.directory, ...JARS].join(':');
     const memory = ['-Xmx64m', '-XX:+UseSerialGC', '-XX:TieredStopAtLevel=1'];
-    const holder = new CuratorHolder(
+    const service = new CuratorService(
       spawn(
         findBinary(['java'])!,
-        [...memory, '-cp', classPath, 'CuratorHolder', url, layout, path],
+        [...memory, '-cp', classPath, 'CuratorHolder', url, String(sessionTimeoutMs)],
         { stdio: ['pipe', 'pipe', 'inherit'] },
       ),
     );
-    this.#holders.push(holder);
-    await holder.answer('ready');
-    return holder;
+    this.#services.push(service);
+    await service.answer('ready');
+    return service;
   }
 
   async close(): Promise<void> {
-    await Promise.all(this.#holders.map((it) => it.close()));
+    await Promise.all(this.#services.map((it) => it.close()));
     rmSync(this.directory, { recursive: true });
   }
 }
 
-/** One Java process with one lock. Commands are answered in order. */
-export class CuratorHolder {
+export type CuratorLayout = 'mutex' | 'semaphore-mutex';
+
+/** A lock of one Java process. */
+export interface CuratorLock {
+  /** @returns whether the lock was granted within `waitMs`. */
+  acquire(waitMs: number): Promise<boolean>;
+  release(): Promise<void>;
+}
+
+/** One Java process with any number of locks. It does one thing after another, also where that is waiting. */
+export class CuratorService {
   readonly #lines: AsyncIterator<string>;
   readonly #gone: Promise<unknown>;
 
@@ -73,24 +83,29 @@ export class CuratorHolder {
     this.#gone = new Promise((resolve) => child.on('exit', resolve));
   }
 
-  get pid(): number {
-    return this.child.pid!;
-  }
-
-  /** @returns whether the lock was granted within `waitMs`. */
-  async acquire(waitMs: number): Promise<boolean> {
-    this.child.stdin!.write(`acquire ${waitMs}\n`);
-    return (await this.#next()) === 'acquired';
-  }
-
-  async release(): Promise<void> {
-    this.child.stdin!.write('release\n');
-    await this.answer('released');
+  lock(layout: CuratorLayout, path: string): CuratorLock {
+    const { stdin } = this.child;
+    return {
+      acquire: async (waitMs) => {
+        stdin!.write(`acquire ${layout} ${path} ${waitMs}\n`);
+        return (await this.#next()) === 'acquired';
+      },
+      release: () => {
+        stdin!.write(`release ${layout} ${path}\n`);
+        return this.answer('released');
+      },
+    };
   }
 
   async answer(expected: string): Promise<void> {
     const line = await this.#next();
     if (line !== expected) throw new Error(`CuratorHolder said "${line}", not "${expected}".`);
+  }
+
+  /** SIGKILL: its session is left to its timeout. */
+  async kill(): Promise<void> {
+    this.child.kill('SIGKILL');
+    await this.#gone;
   }
 
   /** The end of its input ends it. */

@@ -52,6 +52,23 @@ afterEach(async () => {
 });
 
 describe('the TCP proxy', () => {
+  it('keeps a client until its server listens, where it is told to; control: else resets it', async () => {
+    const port = (server.address() as AddressInfo).port;
+    const serve = server.listeners('connection')[0] as (socket: Socket) => void;
+    await new Promise((resolve) => server.close(resolve));
+    const impatient = await client();
+    await until('the reset', () => impatient.ended !== null);
+    await proxy.close();
+
+    proxy = await TcpProxy.start({ port, patienceMs: 10_000 });
+    const it = await client();
+    it.send('hello');
+    server = createServer(serve);
+    await new Promise<void>((resolve) => server.listen(port, '127.0.0.1', resolve));
+    await it.got('re:hello');
+    expect(executed).toEqual(['hello']);
+  });
+
   it('passes both directions', async () => {
     const it = await client();
     it.send('hello');

@@ -1,4 +1,6 @@
+import { once } from 'node:events';
 import { type Server, type Socket, connect, createServer } from 'node:net';
+import { setTimeout as delay } from 'node:timers/promises';
 
 /** Seen from the client: what it sends, and what it gets back. */
 export type Direction = 'to-server' | 'to-client';
@@ -28,18 +30,26 @@ interface CommandRule {
 export class TcpProxy {
   readonly #links = new Set<Link>();
   readonly #rules = new Set<CommandRule>();
-  readonly #target: { readonly host: string; readonly port: number };
+  readonly #target: { readonly host: string; readonly port: number; readonly patienceMs: number };
   #listener: Server | null = null;
   #port = 0;
   #delayMs = 0;
   #swallows: ReadonlySet<Direction> = new Set();
 
-  private constructor(target: { host: string; port: number }) {
+  private constructor(target: { host: string; port: number; patienceMs: number }) {
     this.#target = target;
   }
 
-  static async start(target: { host?: string; port: number }): Promise<TcpProxy> {
-    const proxy = new TcpProxy({ host: target.host ?? '127.0.0.1', port: target.port });
+  /**
+   * @param target `patienceMs`: how long a client is kept while its server does not listen yet. A proxy cannot turn it away as the closed port
+   * of a server would: it has accepted the connection, and could only reset it. Default 0.
+   */
+  static async start(target: {
+    host?: string;
+    port: number;
+    patienceMs?: number;
+  }): Promise<TcpProxy> {
+    const proxy = new TcpProxy({ host: '127.0.0.1', patienceMs: 0, ...target });
     await proxy.#listen();
     return proxy;
   }
@@ -133,7 +143,11 @@ export class TcpProxy {
   }
 
   async #listen(): Promise<void> {
-    const listener = createServer({ allowHalfOpen: false }, (client) => this.#link(client));
+    const { patienceMs } = this.#target;
+    const listener = createServer({ allowHalfOpen: false }, (client) => {
+      if (patienceMs === 0) this.#link(client, this.#connect());
+      else void this.#linkLater(client, performance.now() + patienceMs);
+    });
     await new Promise<void>((resolve, reject) => {
       listener.once('error', reject).listen(this.#port, '127.0.0.1', resolve);
     });
@@ -142,8 +156,22 @@ export class TcpProxy {
     this.#listener = listener;
   }
 
-  #link(client: Socket): void {
-    const server = connect(this.#target.port, this.#target.host);
+  #connect(): Socket {
+    return connect(this.#target.port, this.#target.host);
+  }
+
+  /** What the client sends meanwhile waits in its socket. */
+  async #linkLater(client: Socket, end: number): Promise<void> {
+    client.on('error', () => undefined);
+    while (!client.destroyed) {
+      const server = this.#connect();
+      if (await once(server, 'connect').catch(() => null)) return this.#link(client, server);
+      if (performance.now() > end) client.resetAndDestroy();
+      await delay(10);
+    }
+  }
+
+  #link(client: Socket, server: Socket): void {
     const link: Link = {
       client,
       server,

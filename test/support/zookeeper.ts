@@ -36,6 +36,8 @@ export interface OwnZooKeeper {
   restart(): Promise<void>;
   /** The answer to a four-letter word, such as `srvr`. */
   ask(word: string): Promise<string>;
+  /** How many sessions watch a node with such a name. */
+  watchers(name: string): Promise<number>;
 }
 
 /** Debian keeps the server in `/usr/share/java`; the archive from apache.org has it in `lib`. */
@@ -80,7 +82,11 @@ export async function startEnsemble(options: ZooKeeperOptions = {}): Promise<Own
   );
   const proxies: TcpProxy[][] = [];
   for (const _id of ids) {
-    proxies.push(await Promise.all(members.map((it) => TcpProxy.start({ port: it.quorum }))));
+    // A server that was elected listens a moment later. A follower that is there before it tries again; were it reset instead, it would
+    // call the next election, and the leader would wait five seconds in vain for its followers.
+    const patient = { patienceMs: 5_000 };
+    const toEach = members.map((it) => TcpProxy.start({ port: it.quorum, ...patient }));
+    proxies.push(await Promise.all(toEach));
   }
   const servers = await Promise.all(
     members.map((member, self) => {
@@ -169,6 +175,14 @@ async function launchServer(launch: Launch): Promise<OwnZooKeeper> {
       server = await start();
     },
     ask: (word) => askWord(port, word),
+    async watchers(name) {
+      // Of each watched path: a line with the path, and an indented one for each session.
+      const lines = (await askWord(port, 'wchp')).split('\n');
+      const at = lines.findIndex((it) => it.endsWith(name));
+      const sessions = lines.slice(at + 1);
+      const end = sessions.findIndex((it) => !it.startsWith('\t'));
+      return at < 0 ? 0 : end < 0 ? sessions.length : end;
+    },
   };
 }
 

@@ -33,12 +33,16 @@ export type LockLayout = (attempt: Attempt, path: string) => Promise<QueueNode |
  */
 export async function mutexLayout(attempt: Attempt, path: string): Promise<QueueNode | null> {
   const node = await join(attempt, path, 'lock-');
-  return (await hasTurn(attempt, path, node, 'lock-', predecessor)) ? node : null;
+  return (await hasTurn(attempt, path, node, 'lock-')) ? node : null;
 }
 
 /**
- * Curator's InterProcessSemaphoreMutex: waiters queue in `locks`, and the first of them may make the node in `leases` that is the
- * lock. It has it when it is alone there.
+ * Curator's InterProcessSemaphoreMutex: waiters queue in `locks`, and the first of them makes a node in `leases`. The first node there is the
+ * lock.
+ *
+ * Curator itself waits until its lease is the *only* one. Both rules exclude each other: a lease that was ever alone has none before
+ * it that lives, and a lease that comes later never becomes the first. But two that wait to be alone wait for each other for ever: so
+ * it is where somebody removes the place of one of them by hand, and `locks` lets the next one through.
  */
 export async function semaphoreMutexLayout(
   attempt: Attempt,
@@ -46,16 +50,10 @@ export async function semaphoreMutexLayout(
 ): Promise<QueueNode | null> {
   const [locks, leases] = [`${path}/locks`, `${path}/leases`];
   const place = await join(attempt, locks, 'lock-');
-  if (!(await hasTurn(attempt, locks, place, 'lock-', predecessor))) return null;
+  if (!(await hasTurn(attempt, locks, place, 'lock-'))) return null;
   const lease = await join(attempt, leases, 'lease-');
-  return (await hasTurn(attempt, leases, lease, 'lease-', anyOther)) ? lease : null;
+  return (await hasTurn(attempt, leases, lease, 'lease-')) ? lease : null;
 }
-
-/** Who is in the way of a node: a name, or `undefined` for nobody. */
-type InTheWay = (queue: readonly string[], own: string) => string | undefined;
-
-const predecessor: InTheWay = (queue, own) => queue[queue.indexOf(own) - 1];
-const anyOther: InTheWay = (queue, own) => queue.find((name) => name !== own);
 
 async function join(
   { directories, session, nodes }: Attempt,
@@ -67,23 +65,23 @@ async function join(
   return node;
 }
 
+/** Waits until a node is the first of its queue; `false` where the call only tries and it is not. */
 async function hasTurn(
   attempt: Attempt,
   directory: string,
   { name }: QueueNode,
   prefix: QueuePrefix,
-  inTheWay: InTheWay,
 ): Promise<boolean> {
   const { session, signal } = attempt;
   for (;;) {
     const queue = inQueueOrder(await list(session, directory), prefix);
     attempt.queued();
     signal.throwIfAborted();
-    if (!queue.includes(name)) throw new ZooKeeperError('QueueNodeGone', `list ${directory}`);
-    const other = inTheWay(queue, name);
-    if (other === undefined) return true;
+    const index = queue.indexOf(name);
+    if (index < 0) throw new ZooKeeperError('QueueNodeGone', `list ${directory}`);
+    if (index === 0) return true;
     if (attempt.tries) return false;
-    await changeOf(session, `${directory}/${other}`, signal);
+    await changeOf(session, `${directory}/${queue[index - 1]!}`, signal);
   }
 }
 
