@@ -69,6 +69,8 @@ export type {
   LockDescription,
   OnOpenTransaction,
   OpenTransaction,
+  OuterEnd,
+  OuterTransaction,
   RetryOptions,
   TransactionHold,
   TransactionOptions,

@@ -252,7 +252,7 @@ describe.skipIf(url === null)('zookeeper', () => {
       it('never let two inside, when everybody inside removes what belongs to the others', async () => {
         const stores = await Promise.all([1, 2, 3, 4].map(() => world.store({ layout })));
         const contention = new Contention(stores, freshKey(), (grant) => removeOthers(grant.owner));
-        await until('it to go on', () => contention.entered > 100);
+        await until('it to go on', () => contention.entered > 50);
         await contention.end();
         expect(contention.anomalies).toEqual([]);
       });

@@ -6,8 +6,9 @@ import { type FenceOptions, FenceTable } from './fence/fence-table.js';
 import { ManagedTransaction } from './managed-transaction.js';
 import { isBound, joinDataSource, joinManager } from './native-joining.js';
 import { SINGLE_CONNECTION, SingleConnection } from './single-connection.js';
-import { innermost, innermostJoined } from './transaction-context.js';
+import { confined, innermost, innermostJoined } from './transaction-context.js';
 import type { TransactionRecord } from './transaction-record.js';
+import { takeHandedOver, type TransactionMode } from './transaction-mode.js';
 import { TransactionSubscriber } from './transaction-subscriber.js';
 import type { TransactionHold } from '../transaction-runner.js';
 
@@ -30,18 +31,26 @@ export class AdoptedDataSource {
   readonly #managers = new WeakSet<EntityManager>();
   #recordsPlaces: boolean | undefined;
 
-  private constructor(readonly dataSource: DataSource) {
+  private constructor(
+    readonly dataSource: DataSource,
+    /** Whose transactions its repositories join; `null`: those of locked methods, by themselves. */
+    private readonly mode: TransactionMode | null,
+  ) {
     if (SINGLE_CONNECTION.has(dataSource.options.type))
       new SingleConnection(dataSource.driver).install();
     this.#createQueryRunner = dataSource.createQueryRunner.bind(dataSource);
     this.#subscriber = new TransactionSubscriber(dataSource, () => this.recordsPlaces);
     keepFirst(dataSource, this.#subscriber);
-    joinDataSource(
-      dataSource,
-      () => this.#joinedRunner(),
-      (manager) => this.adoptManager(manager),
-    );
+    if (mode === null) {
+      joinDataSource(
+        dataSource,
+        () => this.#joinedRunner(),
+        (manager) => this.adoptManager(manager),
+      );
+    }
     around(dataSource, 'createQueryRunner', (create) => {
+      const handed = takeHandedOver(dataSource);
+      if (handed !== undefined) return handed;
       const runner = create() as QueryRunner;
       this.#subscriber.expect(runner);
       return runner;
@@ -52,20 +61,20 @@ export class AdoptedDataSource {
   /**
    * Idempotent.
    *
-   * @throws {LockConfigurationError} if another library has patched the DataSource for the same purpose.
+   * @throws {LockConfigurationError} if another library has patched the DataSource for the same purpose, or has not although it should.
    */
-  static of(dataSource: DataSource): AdoptedDataSource {
-    if (Object.getOwnPropertyDescriptor(dataSource, 'manager')?.get !== undefined) {
-      throw new LockConfigurationError(
-        `DataSource "${dataSourceName(dataSource)}" is patched by typeorm-transactional (addTransactionalDataSource); ` +
-          'two libraries cannot both decide which transaction a repository joins. Remove that call for this DataSource, ' +
-          'or name other ones in the option "transactions.dataSource".',
-      );
-    }
+  static of(dataSource: DataSource, mode: TransactionMode | null = null): AdoptedDataSource {
+    checkPatches(dataSource, mode);
     let adoption = adopted.get(dataSource);
     if (adoption === undefined) {
-      adoption = new AdoptedDataSource(dataSource);
+      adoption = new AdoptedDataSource(dataSource, mode);
       adopted.set(dataSource, adoption);
+    }
+    if (adoption.mode?.library !== mode?.library) {
+      throw new LockConfigurationError(
+        `DataSource "${dataSourceName(dataSource)}" is used with two values of the option "transactions.mode": ` +
+          `${adoption.mode?.library ?? 'none'} and ${mode?.library ?? 'none'}; allowed: one. (lockedDataSource is for none.)`,
+      );
     }
     return adoption;
   }
@@ -86,7 +95,8 @@ export class AdoptedDataSource {
   adoptManager(manager: EntityManager): void {
     if (this.#managers.has(manager) || isBound(manager)) return;
     this.#managers.add(manager);
-    joinManager(manager, () => this.#joinedRunner());
+    if (this.mode !== null) around(manager, 'transaction', confined);
+    else joinManager(manager, () => this.#joinedRunner());
   }
 
   /** The transaction on this DataSource that the current chain is inside of, whoever opened it. */
@@ -122,6 +132,21 @@ export class AdoptedDataSource {
     return innermostJoined((transaction) => transaction.dataSource === this.dataSource)
       ?.joinedRunner;
   }
+}
+
+function checkPatches(dataSource: DataSource, mode: TransactionMode | null): void {
+  const isPatched = Object.getOwnPropertyDescriptor(dataSource, 'manager')?.get !== undefined;
+  if (isPatched === (mode?.patchesDataSources ?? false)) return;
+  const name = dataSourceName(dataSource);
+  throw new LockConfigurationError(
+    isPatched
+      ? `DataSource "${name}" is patched by typeorm-transactional (addTransactionalDataSource); ` +
+          'two libraries cannot both decide which transaction a repository joins. Let that one do it: ' +
+          'typeormTransactions({ mode: typeormTransactional({ runInTransaction }) }); or remove that call for this DataSource, ' +
+          'or name other ones in the option "transactions.dataSource".'
+      : `Option "transactions.mode" is ${mode?.library}, but DataSource "${name}" is not known to it. Call addTransactionalDataSource ` +
+          'in the dataSourceFactory of TypeOrmModule.forRootAsync.',
+  );
 }
 
 /** `initialize()` replaces the list of subscribers; whatever it is replaced by, ours stays the first. */

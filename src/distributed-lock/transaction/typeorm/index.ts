@@ -19,6 +19,7 @@ export {
 export { type FenceOptions, pruneFences } from './fence/fence-table.js';
 export { lockedDataSource } from './locked-data-source.js';
 export { afterCommit, afterRollback, type TransactionCallback } from './transaction-callbacks.js';
+export { nestjsCls, type TransactionMode, typeormTransactional } from './transaction-mode.js';
 export type { TypeOrmTransactionsOptions } from './typeorm.options.js';
 export { typeormTransactions } from './typeorm.transaction-runner.js';
 export type { TypeOrmTransactionRunner } from './typeorm.transaction-runner.js';

@@ -11,8 +11,9 @@ import type { IsolationLevel, TransactionHold } from '../transaction-runner.js';
 import { gaveUp } from './fence/database-errors.js';
 import type { ManagedTransaction } from './managed-transaction.js';
 import type { Place } from './opened-at.js';
-import { insideOf, joinedTo } from './transaction-context.js';
+import { runDirectly, runThrough } from './opened-transaction.js';
 import { isLoss, lossWith } from './transaction-guard.js';
+import type { TransactionMode } from './transaction-mode.js';
 
 /** Transactions that the database gave up before the method ran cost nobody anything: at the fence, that is the ordinary way to meet. */
 const START_ATTEMPTS = 10;
@@ -27,6 +28,8 @@ interface Attempts {
   readonly place: Place | null;
   /** How often the method may run. */
   readonly attempts: number;
+  /** The library that opens it; `null`: nobody else. */
+  readonly mode: TransactionMode | null;
   newTransaction(): ManagedTransaction;
   onWarning(message: string): void;
 }
@@ -97,11 +100,17 @@ async function once<T>(
   transaction: ManagedTransaction,
   options: Attempts,
 ): Promise<T> {
-  const { hold } = options;
-  await transaction.start(options.isolation, options.place);
+  const { hold, mode } = options;
+  const start = (isolation?: unknown) =>
+    transaction.start(
+      options.isolation ?? (isolation as IsolationLevel | undefined),
+      options.place,
+    );
   let result: T;
   try {
-    result = await run(work, transaction);
+    result = await (mode === null
+      ? runDirectly(transaction, start, work)
+      : runThrough(mode, transaction, start, work));
   } catch (error) {
     // Also after the commit, where a subscriber failed.
     for (const failure of await transaction.callEnded())
@@ -114,16 +123,4 @@ async function once<T>(
   if (failures.length === 0) return result;
   const cause = failures.length === 1 ? failures[0] : new AggregateError(failures);
   throw new PostCommitHookError(hold.key, { cause });
-}
-
-async function run<T>(work: Work<T>, transaction: ManagedTransaction): Promise<T> {
-  let result: T;
-  try {
-    result = await joinedTo(transaction, async () => work(transaction.manager));
-  } catch (error) {
-    await insideOf(transaction, () => transaction.rollback());
-    throw transaction.guard.told(error);
-  }
-  await insideOf(transaction, () => transaction.commit());
-  return result;
 }

@@ -9,6 +9,7 @@ import type {
   TransactionOptions,
 } from '../transaction-runner.js';
 import type { FenceDialect } from './fence/fence-dialect.js';
+import type { TransactionMode } from './transaction-mode.js';
 import type { FenceOptions } from './fence/fence-table.js';
 
 /** Options of `typeormTransactions`. */
@@ -18,6 +19,11 @@ export interface TypeOrmTransactionsOptions {
    * a call. Default: all that the application has; then the default of a call is `'default'`, or the only one.
    */
   readonly dataSource?: DataSource | string | readonly (DataSource | string)[];
+  /**
+   * The library that the application's transactions belong to: `typeormTransactional({ runInTransaction })` or
+   * `nestjsCls({ TransactionHost })`. Default: none; then everything made from the DataSource joins by itself.
+   */
+  readonly mode?: TransactionMode;
   /** Default `'reject'`. */
   readonly onOpenTransaction?: OnOpenTransaction;
   /**
@@ -50,6 +56,8 @@ export interface ResolvedTypeOrmOptions {
   /** Empty: all that the application has. */
   readonly dataSources: readonly (DataSource | string)[];
   readonly onOpenTransaction: OnOpenTransaction;
+  /** `null`: nobody else's transactions. */
+  readonly mode: TransactionMode | null;
   readonly recordPlaces: boolean;
   readonly onWarning: (message: string) => void;
   /** `null`: never. */
@@ -61,6 +69,7 @@ export interface ResolvedTypeOrmOptions {
 
 const KNOWN = [
   'dataSource',
+  'mode',
   'onOpenTransaction',
   'recordPlaces',
   'onWarning',
@@ -102,6 +111,7 @@ export function resolveTypeOrmOptions(options: TypeOrmTransactionsOptions): Reso
   return {
     dataSources: dataSourceList(options.dataSource),
     onOpenTransaction: options.onOpenTransaction ?? 'reject',
+    mode: modeOption(options.mode),
     recordPlaces: booleanOption('transactions.recordPlaces', options.recordPlaces, true),
     onWarning:
       options.onWarning ?? ((message) => process.emitWarning(message, 'DistributedLockWarning')),
@@ -150,6 +160,14 @@ export function maxHoldOf(options: TransactionOptions, fallbackMs: number): numb
   return options.maxHold === undefined
     ? fallbackMs
     : durationMs('transaction.maxHold', options.maxHold, MIN_MAX_HOLD_MS);
+}
+
+function modeOption(given: TransactionMode | undefined): TransactionMode | null {
+  if (given === undefined) return null;
+  if (typeof (given as Partial<TransactionMode> | null)?.open === 'function') return given;
+  throw new LockConfigurationError(
+    `Option "transactions.mode" is ${show(given)}; allowed: typeormTransactional({ runInTransaction }), nestjsCls({ TransactionHost }).`,
+  );
 }
 
 function fenceOptions(given: unknown): FenceOptions | null {

@@ -159,6 +159,7 @@ export class TypeOrmTransactionRunner implements TransactionRunner<EntityManager
       isolation: options.isolation,
       place,
       attempts: attemptsOf('transaction.retry', options.retry, this.#options.attempts),
+      mode: this.#options.mode,
       newTransaction: () => source.newTransaction(bounded, fence, onWarning),
       onWarning,
     });
@@ -167,7 +168,7 @@ export class TypeOrmTransactionRunner implements TransactionRunner<EntityManager
   #adoptSources(wanted: ResolvedTypeOrmOptions['dataSources'], found: readonly DataSource[]): void {
     this.#sources.clear();
     for (const [name, dataSource] of chooseDataSources(wanted, found)) {
-      const source = AdoptedDataSource.of(dataSource);
+      const source = AdoptedDataSource.of(dataSource, this.#options.mode);
       source.recordPlaces(this.#options.recordPlaces);
       this.#sources.set(name, source);
     }
