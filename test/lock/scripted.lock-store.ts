@@ -30,6 +30,8 @@ export class ScriptedStore implements LockStore {
     fair: 'none',
     wakes: 'poll',
     reach: 'process',
+    offers: [],
+    keeps: 'process',
   };
   /** `acquire k`, `release k`, `abandon k`, `stop`, `close`, in order. */
   readonly asked: string[] = [];

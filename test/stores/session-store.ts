@@ -326,6 +326,8 @@ export function describeSessionStore(server: SessionServer): void {
       ownership: 'session',
       fair: 'process',
       reach: 'server',
+      offers: [],
+      keeps: 'process',
     });
     // Ownership: the lease time means nothing while the session lives.
     const other = await world.store();

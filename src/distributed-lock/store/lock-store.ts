@@ -15,12 +15,38 @@ export interface StoreTraits {
   readonly wakes: 'push' | 'poll';
   /** Who sees the locks: this process, or everybody who reaches the server. */
   readonly reach: 'process' | 'server';
+  /** What a request may ask for beyond one holder at a time in the store's own order: see {@link Admission}. */
+  readonly offers: readonly Offer[];
+  /** Whether a key that is kept closed after its release stays closed when the process that released it ends. */
+  readonly keeps: 'server' | 'process';
+}
+
+/** `shared`: holders that tolerate each other. `permits`: several holders of one key. `fair`: order of arrival over all processes. */
+export type Offer = 'shared' | 'permits' | 'fair';
+
+/**
+ * Who may hold a key together, and in which order callers are served.
+ *
+ * - `exclusive`: one holder, and nobody else
+ * - `shared`: any number of shared holders; a caller that wants the key exclusively is not overtaken by later ones
+ * - `permit`: at most `permits` holders of this kind
+ *
+ * Kinds exclude each other: a key that is held in one is busy for the others.
+ */
+export interface Admission {
+  readonly mode: 'exclusive' | 'shared' | 'permit';
+  /** How many may hold the key at a time, from 1; of a `permit`. */
+  readonly permits?: number;
+  /** In order of arrival over all processes. A store whose order is that anyway needs no telling. */
+  readonly fair: boolean;
 }
 
 /** One attempt to get a key. */
 export interface AcquireRequest {
   readonly key: LockKey;
   readonly leaseTimeMs: number;
+  /** Default: one holder at a time, in the store's own order. Never more than the store {@link StoreTraits.offers | offers}. */
+  readonly admission?: Admission;
   /** How long to queue; `0` tries once. */
   readonly waitTimeMs: number;
   /** Ends the wait; the attempt rejects with the signal's reason. */
@@ -89,9 +115,10 @@ export interface LockStore {
   /**
    * Gives the key to the next waiter. A grant that is not held changes nothing.
    *
+   * @param keepForMs keeps the key closed for so long first, though nobody holds it any more; see {@link StoreTraits.keeps}.
    * @throws {LockStoreUnavailableError} if the backend cannot be told now; the store goes on telling it until the lease is over.
    */
-  release(grant: LockGrant): Promise<ReleaseResult>;
+  release(grant: LockGrant, keepForMs?: number): Promise<ReleaseResult>;
 
   /**
    * Forgets the grant without telling the backend: the key stays closed until its lease is over.

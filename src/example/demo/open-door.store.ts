@@ -19,6 +19,8 @@ export class OpenDoorStore implements LockStore {
     fair: 'none',
     wakes: 'push',
     reach: 'process',
+    offers: [],
+    keeps: 'process',
   } as const;
 
   async open(): Promise<void> {}

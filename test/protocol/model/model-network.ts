@@ -22,6 +22,8 @@ export const TRAITS: StoreTraits = {
   fair: 'process',
   wakes: 'push',
   reach: 'server',
+  offers: [],
+  keeps: 'process',
 };
 
 export interface Weather {

@@ -77,6 +77,8 @@ export class MemoryBackend implements TurnBackend {
     fair: 'fifo',
     wakes: 'push',
     reach: 'process',
+    offers: [],
+    keeps: 'process',
   };
   #listener: BackendListener | null = null;
 

@@ -104,6 +104,8 @@ export function mysqlBackend(
     fair: 'process',
     wakes: 'poll',
     reach: 'server',
+    offers: [],
+    keeps: 'process',
   };
   const kind = {
     store: 'mysql',

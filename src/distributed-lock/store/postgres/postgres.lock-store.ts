@@ -98,6 +98,8 @@ export function postgresBackend(
     fair: 'process',
     wakes: settings.push ? 'push' : 'poll',
     reach: 'server',
+    offers: [],
+    keeps: 'process',
   };
   const kind = {
     store: 'postgres',

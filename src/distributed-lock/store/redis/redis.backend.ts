@@ -55,6 +55,8 @@ export class RedisBackend implements TurnBackend {
       fair: 'process',
       wakes: process === '' ? 'poll' : 'push',
       reach: 'server',
+      offers: [],
+      keeps: 'process',
     };
   }
 

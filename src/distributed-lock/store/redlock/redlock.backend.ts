@@ -43,6 +43,8 @@ export class RedlockBackend implements TurnBackend {
     fair: 'none',
     wakes: 'poll',
     reach: 'server',
+    offers: [],
+    keeps: 'process',
   };
   readonly #quorum: Quorum;
   readonly #attempts: Attempts;

@@ -41,6 +41,8 @@ describe('options of redlockStore', () => {
       fair: 'none',
       wakes: 'poll',
       reach: 'server',
+      offers: [],
+      keeps: 'process',
     });
   });
 });

@@ -49,6 +49,8 @@ export class TableBackend implements TurnBackend {
     fair: 'process',
     wakes: 'poll',
     reach: 'server',
+    offers: [],
+    keeps: 'process',
   };
   #listener: BackendListener | null = null;
   #ready: Promise<void> | null = null;

@@ -35,6 +35,8 @@ export class ZooKeeperLockStore implements LockStore, ContenderHost {
     fair: 'fifo',
     wakes: 'push',
     reach: 'server',
+    offers: [],
+    keeps: 'process',
   };
   readonly layout: LockLayout;
   readonly #contenders = new Contenders();
