@@ -146,7 +146,18 @@ const DOORS: Record<
     ],
   },
   './redlock': { values: ['redlockStore'], types: ['RedisConnection', 'RedlockStoreOptions'] },
-  './testing': { values: ['raceTogether'], types: ['Race', 'RaceResult'] },
+  './testing': {
+    values: ['DistributedLockTestingModule', 'FakeDistributedLockService', 'raceTogether'],
+    types: [
+      'FakeLockOptions',
+      'Race',
+      'RaceResult',
+      'RecordedCall',
+      'RecordedTransaction',
+      'Simulation',
+      'TestingModuleOptions',
+    ],
+  },
 };
 
 const ROOT = new URL('../../', import.meta.url);
