@@ -10,7 +10,9 @@ import { expect, it } from 'vitest';
 @Injectable()
 class QuoteService {
   @DistributedLock('application:{applicationId}')
-  async submit(applicationId: string): Promise<void> {}
+  async submit(applicationId: string): Promise<string> {
+    return `submitted to ${applicationId}`;
+  }
 }
 
 it('locks the application', async () => {
@@ -19,7 +21,7 @@ it('locks the application', async () => {
     providers: [QuoteService],
   }).compile();
   await module.init();
-  await module.get(QuoteService).submit('42');
+  expect(await module.get(QuoteService).submit('42')).toBe('submitted to 42');
   const locks = module.get(FakeDistributedLockService);
   expect(locks.calls).toMatchObject([{ key: 'application:42', outcome: 'released' }]);
   expect(locks.transactions).toEqual(['committed']);
