@@ -60,7 +60,7 @@ export class VirtualTime {
   install(): () => void {
     clock.time = this;
     const virtualSetTimeout = (run: () => void, ms = 0): object => {
-      const appointment = this.after(ms, run);
+      const appointment = this.after(Math.max(ms, 1), run); // as Node does: never at the moment itself
       return Object.assign(appointment, { unref: () => appointment, ref: () => appointment });
     };
     globalThis.setTimeout = virtualSetTimeout as unknown as typeof setTimeout;
