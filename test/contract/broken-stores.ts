@@ -12,10 +12,20 @@ import type {
 /** What the stores of one world share; a broken one may look across. */
 export class Shared {
   readonly holders = new Map<LockKey, { readonly store: LockStore; readonly grant: LockGrant }>();
+  /** Of a store that lets all shared callers join one hold. */
+  readonly readers = new Map<LockKey, { grant: LockGrant; store: LockStore; count: number }>();
   lastToken = 0n;
   /** Set when the check is over: calls that are left then never settle, so that nobody is told twice. */
   over = false;
   readonly whenOver: (() => void)[] = [];
+
+  readonly #stores: LockStore[] = [];
+
+  /** Which one of the world it is. */
+  numberOf(store: LockStore): number {
+    if (!this.#stores.includes(store)) this.#stores.push(store);
+    return this.#stores.indexOf(store);
+  }
 
   end(): void {
     this.over = true;
@@ -320,5 +330,101 @@ export class ServesTheLastFirst extends HealthyStore {
     const next = this.#stack.pop();
     if (next) next.serve(await super.acquire(next.request));
     return result;
+  }
+}
+
+/** Takes no notice of who may be inside together. */
+export class SharesNothing extends HealthyStore {
+  override acquire({ admission: _ignored, ...request }: AcquireRequest): Promise<LockGrant | null> {
+    return super.acquire(request);
+  }
+}
+
+/** Whoever comes is one of many. */
+export class SharesEverything extends HealthyStore {
+  override acquire(request: AcquireRequest): Promise<LockGrant | null> {
+    return super.acquire({ ...request, admission: { mode: 'shared', fair: false } });
+  }
+}
+
+/** One shared hold of the inner store for all readers: whoever comes joins it, whoever waits. */
+export class LetsReadersOvertake extends HealthyStore {
+  override async acquire(request: AcquireRequest): Promise<LockGrant | null> {
+    if (request.admission?.mode !== 'shared') return super.acquire(request);
+    const { readers } = this.shared;
+    let hold = readers.get(request.key);
+    if (!hold) {
+      const grant = await super.acquire(request);
+      if (!grant) return null;
+      readers.set(request.key, (hold = { grant, store: this.inner, count: 0 }));
+    }
+    hold.count += 1;
+    return Object.create(hold.grant) as LockGrant;
+  }
+
+  override async release(grant: LockGrant): Promise<ReleaseResult> {
+    const hold = this.shared.readers.get(grant.key);
+    if (hold?.grant.owner !== grant.owner) return super.release(grant);
+    hold.count -= 1;
+    if (hold.count > 0) return 'released';
+    this.shared.readers.delete(grant.key);
+    return hold.store.release(hold.grant);
+  }
+}
+
+/** Counts the permits of each store by themselves. */
+export class CountsPermitsPerStore extends HealthyStore {
+  override acquire(request: AcquireRequest): Promise<LockGrant | null> {
+    if (request.admission?.mode !== 'permit') return super.acquire(request);
+    const mine = this.shared.numberOf(this);
+    return super.acquire({ ...request, key: `${request.key}:${mine}` as LockKey });
+  }
+}
+
+export class HasOnePermitMore extends HealthyStore {
+  override acquire(request: AcquireRequest): Promise<LockGrant | null> {
+    const { admission } = request;
+    if (admission?.mode !== 'permit') return super.acquire(request);
+    return super.acquire({
+      ...request,
+      admission: { ...admission, permits: admission.permits! + 1 },
+    });
+  }
+}
+
+/** Its permits have no leases. */
+export class KeepsPermits extends HealthyStore {
+  override acquire(request: AcquireRequest): Promise<LockGrant | null> {
+    return super.acquire({ ...request, leaseTimeMs: 60_000 });
+  }
+}
+
+/** One queue for those who ask for an admission, another one for the rest. */
+export class KeepsLineAndTurnsApart extends HealthyStore {
+  override acquire(request: AcquireRequest): Promise<LockGrant | null> {
+    if (!request.admission) return super.acquire(request);
+    return super.acquire({ ...request, key: `${request.key}:line` as LockKey });
+  }
+}
+
+/** A process that is killed: nobody is told, and its places stay. */
+export class DiesInTheLine extends HealthyStore {
+  override stop(): void {
+    // Nobody is turned away.
+  }
+
+  override async close(): Promise<void> {
+    // Nothing is given up.
+  }
+}
+
+/** A caller that gives up leaves its place behind. */
+export class ForgetsToLeave extends HealthyStore {
+  override async acquire({ signal, ...request }: AcquireRequest): Promise<LockGrant | null> {
+    const gone = new Promise<never>((_resolve, reject) => {
+      signal?.addEventListener('abort', () => reject(signal.reason as Error), { once: true });
+    });
+    gone.catch(() => undefined); // whoever waits is told by the race
+    return Promise.race([super.acquire(request), gone]);
   }
 }

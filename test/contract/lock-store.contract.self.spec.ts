@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import type { LockStore } from '../../src/distributed-lock/store/lock-store.js';
-import { MemoryWorld } from '../../src/distributed-lock/store/memory/memory.backend.js';
+import { MemoryWorld } from '../../src/distributed-lock/store/memory/memory.world.js';
 import {
   memoryStore,
   memoryStoreIn,
@@ -62,6 +62,21 @@ const ABANDONED = 'an abandoned grant keeps the key closed until its lease is ov
 const REOPENED = 'a store that was closed can be opened again';
 const CLOSED =
   'stop turns waiters away and lets grants be released; close ends grants and tells their holders';
+const TOGETHER =
+  'shared holders are inside together, of one store and of several; they have no token';
+const APART = 'a shared and an exclusive holder are never inside together, whoever came first';
+const NEVER_MEET = 'many shared and exclusive callers never meet inside, and shared ones do meet';
+const NO_OVERTAKING = 'a shared caller does not overtake an exclusive one that waits';
+const NO_STARVING = 'a stream of shared holders does not starve an exclusive caller';
+const GIVE_UP_AT_HEAD = 'whoever gives up at the head of the line lets those behind it in';
+const NO_PLACE_LEFT = 'a store that closes leaves no place in the line behind';
+const SHARED_ENDS = 'a shared lease that is not renewed ends, and never comes back';
+const PERMITS = 'as many as there are permits are inside, over all stores, and never one more';
+const PERMIT_ENDS = 'a permit whose lease has ended is free again, and its holder knows by then';
+const ARRIVAL =
+  'fair callers are served in order of arrival over all stores, each with a greater token';
+const FAIR_AND_OTHERS =
+  'fair callers and others exclude each other, with tokens that grow over both';
 
 const CAUGHT: readonly (readonly [string, StoreClass, string])[] = [
   ['grants everybody', broken.GrantsEverybody, ONE_OWNER],
@@ -89,6 +104,20 @@ const CAUGHT: readonly (readonly [string, StoreClass, string])[] = [
   ['leaves waiters pending when it stops', broken.LeavesWaitersPending, CLOSED],
   ['stays closed', broken.StaysClosed, REOPENED],
   ['closes without telling its holders', broken.ClosesSilently, CLOSED],
+  ['shares nothing', broken.SharesNothing, TOGETHER],
+  ['shares nothing among many', broken.SharesNothing, NEVER_MEET],
+  ['shares everything', broken.SharesEverything, APART],
+  ['shares everything among many', broken.SharesEverything, NEVER_MEET],
+  ['lets readers overtake a writer', broken.LetsReadersOvertake, NO_OVERTAKING],
+  ['lets readers starve a writer', broken.LetsReadersOvertake, NO_STARVING],
+  ['keeps the place of a writer that gave up', broken.ForgetsToLeave, GIVE_UP_AT_HEAD],
+  ['keeps the places of a store that closed', broken.DiesInTheLine, NO_PLACE_LEFT],
+  ['lets an evicted shared holder go on', broken.NeverEndsLeases, SHARED_ENDS],
+  ['counts permits per store', broken.CountsPermitsPerStore, PERMITS],
+  ['has one permit more', broken.HasOnePermitMore, PERMITS],
+  ['keeps permits of the dead', broken.KeepsPermits, PERMIT_ENDS],
+  ['serves fair callers process by process', broken.SharesNothing, ARRIVAL],
+  ['has two queues', broken.KeepsLineAndTurnsApart, FAIR_AND_OTHERS],
 ];
 
 describe('the contract catches a store that', () => {

@@ -4,45 +4,11 @@ import { describe, expect, it } from 'vitest';
 import { now } from '../../src/distributed-lock/distributed-lock.clock.js';
 import { LockClosedError } from '../../src/distributed-lock/distributed-lock.errors.js';
 import { lockKey, type LockKey } from '../../src/distributed-lock/key/lock-key.js';
-import type {
-  AcquireRequest,
-  LockGrant,
-  LockStore,
-  StoreTraits,
-} from '../../src/distributed-lock/store/lock-store.js';
+import type { LockStore, Offer, StoreTraits } from '../../src/distributed-lock/store/lock-store.js';
+import { ADMISSION } from './admission.clauses.js';
+import { type Clause, freshKey, request, type StoreWorld, take } from './clause.js';
 
-/** One backend, seen by several stores as if each were a process of its own. */
-export interface StoreWorld {
-  readonly namespace: string;
-  /** A store on the same backend and namespace, opened. */
-  store(): Promise<LockStore>;
-  close(): Promise<void>;
-}
-
-export interface Clause {
-  readonly promise: string;
-  /** Only for stores with this trait; a difference between stores is declared, never skipped by hand. */
-  readonly onlyFor?: Partial<StoreTraits>;
-  check(world: StoreWorld, traits: StoreTraits): Promise<void>;
-}
-
-const LEASE_MS = 10_000;
-
-export const freshKey = (name = 'key'): LockKey => lockKey(`${name}:${randomUUID()}`);
-
-export function request(key: LockKey, options: Partial<AcquireRequest> = {}): AcquireRequest {
-  return { key, leaseTimeMs: LEASE_MS, waitTimeMs: 0, ...options };
-}
-
-export async function take(
-  store: LockStore,
-  key: LockKey,
-  options: Partial<AcquireRequest> = {},
-): Promise<LockGrant> {
-  const grant = await store.acquire(request(key, { waitTimeMs: 5_000, ...options }));
-  if (!grant) throw new Error(`"${key}" was not granted`);
-  return grant;
-}
+export { type Clause, freshKey, request, type StoreWorld, take } from './clause.js';
 
 /** Enters and leaves a section again and again, and fails when two are inside or a token does not grow. */
 class Witness {
@@ -344,6 +310,7 @@ export const CONTRACT: readonly Clause[] = [
       expect(await other.acquire(request(second)), 'freed by close').not.toBeNull();
     },
   },
+  ...ADMISSION,
 ];
 
 async function servesInOrder(world: StoreWorld): Promise<void> {
@@ -367,9 +334,10 @@ async function servesInOrder(world: StoreWorld): Promise<void> {
 }
 
 export function appliesTo(clause: Clause, traits: StoreTraits): boolean {
-  return Object.entries(clause.onlyFor ?? {}).every(
-    ([trait, value]) => traits[trait as keyof StoreTraits] === value,
-  );
+  return Object.entries(clause.onlyFor ?? {}).every(([trait, value]) => {
+    if (Array.isArray(value)) return value.every((offer: Offer) => traits.offers.includes(offer));
+    return traits[trait as keyof StoreTraits] === value;
+  });
 }
 
 /** Declares a test per clause that the store's traits promise. */

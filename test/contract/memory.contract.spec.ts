@@ -1,5 +1,5 @@
 import type { LockStore } from '../../src/distributed-lock/store/lock-store.js';
-import { MemoryWorld } from '../../src/distributed-lock/store/memory/memory.backend.js';
+import { MemoryWorld } from '../../src/distributed-lock/store/memory/memory.world.js';
 import {
   memoryStore,
   memoryStoreIn,

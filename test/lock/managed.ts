@@ -4,7 +4,7 @@ import { lockKeys } from '../../src/distributed-lock/key/lock-key.js';
 import { LockManager } from '../../src/distributed-lock/lock/lock-manager.js';
 import type { ManagedHold } from '../../src/distributed-lock/lock/managed-hold.js';
 import type { LockStore } from '../../src/distributed-lock/store/lock-store.js';
-import { MemoryWorld } from '../../src/distributed-lock/store/memory/memory.backend.js';
+import { MemoryWorld } from '../../src/distributed-lock/store/memory/memory.world.js';
 import { memoryStoreIn } from '../../src/distributed-lock/store/memory/memory.lock-store.js';
 
 export const TIMES: ResolvedTimes = { waitTimeMs: 1_000, leaseTimeMs: 3_000, renew: true };

@@ -1,7 +1,7 @@
-import type { TurnBackend, TurnRef } from './turn-backend.js';
+import type { TurnRef } from './turn-backend.js';
 
-interface Untold {
-  readonly turn: TurnRef;
+interface Untold<Turn> {
+  readonly turn: Turn;
   readonly more: () => boolean;
   attempts: number;
   timer: NodeJS.Timeout | null;
@@ -14,15 +14,17 @@ const LONGEST_RETRY_MS = 5_000;
 const MOST_ATTEMPTS = 24;
 
 /** Give-backs that nobody waits for: told to the backend in the background until it has heard them. */
-export class UntoldReleases {
-  readonly #untold = new Set<Untold>();
+export class UntoldReleases<Turn = TurnRef> {
+  readonly #untold = new Set<Untold<Turn>>();
   readonly #underWay = new Set<Promise<void>>();
   #closing = false;
 
-  constructor(private readonly backend: TurnBackend) {}
+  constructor(
+    private readonly backend: { giveBack(turn: Turn, more: boolean): Promise<unknown> },
+  ) {}
 
   /** Resolves when the backend has heard it, or when it is given up. Never rejects. */
-  tell(turn: TurnRef, more: () => boolean): Promise<void> {
+  tell(turn: Turn, more: () => boolean): Promise<void> {
     const { promise, resolve } = deferred();
     void this.#try({ turn, more, attempts: 0, timer: null, told: resolve });
     this.#underWay.add(promise);
@@ -46,7 +48,7 @@ export class UntoldReleases {
     await Promise.all(this.#underWay);
   }
 
-  async #try(untold: Untold): Promise<void> {
+  async #try(untold: Untold<Turn>): Promise<void> {
     this.#untold.delete(untold);
     if (untold.timer) clearTimeout(untold.timer);
     untold.attempts += 1;
@@ -63,7 +65,7 @@ export class UntoldReleases {
     }
   }
 
-  #giveUp(untold: Untold): void {
+  #giveUp(untold: Untold<Turn>): void {
     this.#untold.delete(untold);
     if (untold.timer) clearTimeout(untold.timer);
     untold.told();

@@ -8,67 +8,12 @@ import type {
   HeldTurn,
   PassAnswer,
   TakeRequest,
-  TokenBlock,
   TurnBackend,
   TurnRef,
 } from '../turn-backend.js';
+import type { MemoryWorld, Waiting } from './memory.world.js';
 
-interface Entry {
-  owner: string;
-  expiresAtMs: number;
-}
-
-const TOKENS_PER_TURN = 1_000;
-
-/** The locks of one process. Several memory stores made on the same world exclude each other. */
-export class MemoryWorld {
-  readonly entries = new Map<LockKey, Entry>();
-  /** Stores that wait for a key, longest first. */
-  readonly waiting = new Map<LockKey, Set<MemoryBackend>>();
-  #lastToken = 0n;
-
-  /** Fencing tokens grow over all keys, and over worlds as long as the wall clock does not go back. */
-  tokens(): TokenBlock {
-    const clock = BigInt(Date.now()) * 1_000_000n;
-    const first = clock > this.#lastToken ? clock : this.#lastToken + 1n;
-    this.#lastToken = first + BigInt(TOKENS_PER_TURN);
-    return { first, size: TOKENS_PER_TURN };
-  }
-
-  live(key: LockKey): Entry | undefined {
-    const entry = this.entries.get(key);
-    if (entry && entry.expiresAtMs > performance.now()) return entry;
-    this.entries.delete(key);
-    return undefined;
-  }
-
-  hold(key: LockKey, owner: string, leaseTimeMs: number): TokenBlock {
-    this.entries.set(key, { owner, expiresAtMs: performance.now() + leaseTimeMs });
-    return this.tokens();
-  }
-
-  queue(key: LockKey, backend: MemoryBackend): void {
-    let waiting = this.waiting.get(key);
-    if (!waiting) this.waiting.set(key, (waiting = new Set()));
-    waiting.add(backend);
-  }
-
-  unqueue(key: LockKey, backend: MemoryBackend): void {
-    const waiting = this.waiting.get(key);
-    waiting?.delete(backend);
-    if (waiting?.size === 0) this.waiting.delete(key);
-  }
-
-  /** Wakes the store that has waited longest. */
-  wake(key: LockKey): boolean {
-    const [first] = this.waiting.get(key) ?? [];
-    if (!first) return false;
-    this.unqueue(key, first);
-    first.deliver(key);
-    return true;
-  }
-}
-
+/** The turns of one store. */
 export class MemoryBackend implements TurnBackend {
   readonly traits: StoreTraits = {
     name: 'memory',
@@ -77,9 +22,11 @@ export class MemoryBackend implements TurnBackend {
     fair: 'fifo',
     wakes: 'push',
     reach: 'process',
-    offers: [],
+    offers: ['shared', 'permits', 'fair'],
     keeps: 'process',
   };
+  /** This store's place in the queue of each key. */
+  readonly #places = new Map<LockKey, Waiting>();
   #listener: BackendListener | null = null;
 
   constructor(private readonly world: MemoryWorld) {}
@@ -90,8 +37,8 @@ export class MemoryBackend implements TurnBackend {
 
   async take({ key, owner, leaseTimeMs, wait, more }: TakeRequest): Promise<Granted | Busy> {
     const entry = this.world.live(key);
-    if (entry && entry.owner !== owner) {
-      if (wait) this.world.queue(key, this);
+    if (entry && entry.owner !== owner && entry.reservedFor !== this.#places.get(key)) {
+      if (wait) this.#queue(key);
       return {
         granted: false,
         retryInMs: entry.expiresAtMs - performance.now() + 1,
@@ -99,24 +46,25 @@ export class MemoryBackend implements TurnBackend {
         holder: entry.owner,
       };
     }
-    if (more) this.world.queue(key, this);
-    else this.world.unqueue(key, this);
+    if (more) this.#queue(key);
+    else this.#unqueue(key);
     return { granted: true, tokens: this.world.hold(key, owner, leaseTimeMs) };
   }
 
   async pass({ key, owner, leaseTimeMs }: HeldTurn): Promise<PassAnswer> {
     const entry = this.world.live(key);
     if (entry?.owner !== owner) return { outcome: 'lost' };
-    this.world.unqueue(key, this);
-    if (!this.world.wake(key)) {
+    this.#unqueue(key);
+    if (!this.world.first(key)) {
       const left = entry.expiresAtMs - performance.now();
       return {
         outcome: 'continues',
         tokens: this.world.hold(key, owner, Math.max(leaseTimeMs, left)),
       };
     }
-    this.world.entries.delete(key);
-    this.world.queue(key, this);
+    this.world.free(key);
+    this.world.admit(key, false);
+    this.#queue(key);
     return { outcome: 'passed', retryInMs: leaseTimeMs, since: null };
   }
 
@@ -131,21 +79,36 @@ export class MemoryBackend implements TurnBackend {
 
   async giveBack({ key, owner }: TurnRef, more: boolean): Promise<GiveBackAnswer> {
     const entry = this.world.live(key);
-    const held = entry !== undefined && entry.owner === owner;
-    if (!more) this.world.unqueue(key, this);
-    if (entry && !held) return { held, woke: false };
-    this.world.entries.delete(key);
-    if (more) this.world.queue(key, this);
-    return { held, woke: this.world.wake(key) };
-  }
-
-  /** A wake-up arrives as a message would: after the command that caused it has been answered. */
-  deliver(key: LockKey): void {
-    queueMicrotask(() => this.#listener?.woken(key));
+    const held = entry !== undefined && owner !== '' && entry.owner === owner;
+    const reserved = entry !== undefined && entry.reservedFor === this.#places.get(key);
+    if (!more) this.#unqueue(key);
+    // Somebody else's; or kept for this store, and its next caller is about to use it.
+    const stays = entry && !held && (!reserved || more);
+    if (!stays) this.world.free(key);
+    if (more && !stays) this.#queue(key);
+    // Also where the key stays whose it is: those behind a store that has left may be compatible with the holders.
+    return { held, woke: this.world.admit(key, false) };
   }
 
   async close(): Promise<void> {
     this.#listener = null;
-    for (const [key] of this.world.waiting) this.world.unqueue(key, this);
+    for (const [key] of this.#places) this.#unqueue(key);
+  }
+
+  #queue(key: LockKey): void {
+    let place = this.#places.get(key);
+    if (!place) {
+      // Arrives as a message would: after the command that caused it has been answered.
+      const call = (): void => queueMicrotask(() => this.#listener?.woken(key));
+      this.#places.set(key, (place = { place: null, leaseTimeMs: 0, call }));
+    }
+    this.world.queue(key, place);
+  }
+
+  #unqueue(key: LockKey): void {
+    const place = this.#places.get(key);
+    if (!place) return;
+    this.world.unqueue(key, place);
+    this.#places.delete(key);
   }
 }

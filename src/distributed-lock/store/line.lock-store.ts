@@ -1,0 +1,74 @@
+import type { Line, LineRequest } from './line.js';
+import { LineGrant } from './line-grant.js';
+import type {
+  AcquireRequest,
+  LockGrant,
+  LockStore,
+  ReleaseResult,
+  Renewal,
+  StoreTraits,
+} from './lock-store.js';
+import type { QueueingLockStore } from './queueing.lock-store.js';
+
+/** A store of turns with a line beside it: a request that names its {@link AcquireRequest.admission} stands in the line. */
+export class LineLockStore implements LockStore {
+  constructor(
+    private readonly turns: QueueingLockStore,
+    private readonly line: Line,
+  ) {}
+
+  get traits(): StoreTraits {
+    return this.turns.traits;
+  }
+
+  open(namespace: string, timeoutMs: number): Promise<void> {
+    this.line.open();
+    return this.turns.open(namespace, timeoutMs);
+  }
+
+  acquire(request: AcquireRequest): Promise<LockGrant | null> {
+    return standsInLine(request) ? this.line.acquire(request) : this.turns.acquire(request);
+  }
+
+  async renew(renewals: readonly Renewal[]): Promise<readonly boolean[]> {
+    const inLine = renewals.filter(isOfLine);
+    if (inLine.length === 0) return this.turns.renew(renewals);
+    if (inLine.length === renewals.length) return this.line.renew(renewals);
+    const others = renewals.filter((renewal) => !isOfLine(renewal));
+    const [ofLine, ofTurns] = await Promise.all([
+      this.line.renew(inLine),
+      this.turns.renew(others),
+    ]);
+    const honoured = new Map<Renewal, boolean>();
+    for (const [index, renewal] of inLine.entries()) honoured.set(renewal, ofLine[index]!);
+    for (const [index, renewal] of others.entries()) honoured.set(renewal, ofTurns[index]!);
+    return renewals.map((renewal) => honoured.get(renewal)!);
+  }
+
+  release(grant: LockGrant): Promise<ReleaseResult> {
+    return grant instanceof LineGrant ? this.line.release(grant) : this.turns.release(grant);
+  }
+
+  abandon(grant: LockGrant): void {
+    if (grant instanceof LineGrant) this.line.abandon(grant);
+    else this.turns.abandon(grant);
+  }
+
+  stop(): void {
+    this.line.stop();
+    this.turns.stop();
+  }
+
+  async close(): Promise<void> {
+    this.stop();
+    // First the line: closing the turns closes the backend of both.
+    await this.line.close();
+    await this.turns.close();
+  }
+}
+
+function standsInLine(request: AcquireRequest): request is LineRequest {
+  return request.admission !== undefined;
+}
+
+const isOfLine = ({ grant }: Renewal): boolean => grant instanceof LineGrant;

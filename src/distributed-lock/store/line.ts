@@ -1,0 +1,288 @@
+import { now } from '../distributed-lock.clock.js';
+import { LockClosedError, LockStoreUnavailableError } from '../distributed-lock.errors.js';
+import type { LockKey } from '../key/lock-key.js';
+import type {
+  Admitted,
+  EnterRequest,
+  LineBackend,
+  LineListener,
+  LinePlace,
+  NotYet,
+} from './line-backend.js';
+import { LineCaller } from './line-caller.js';
+import { LineGrant } from './line-grant.js';
+import type { AcquireRequest, Admission, LockGrant, ReleaseResult, Renewal } from './lock-store.js';
+import { UntoldReleases } from './untold-releases.js';
+
+/** A request that says who may be inside together, and in which order. */
+export type LineRequest = AcquireRequest & { readonly admission: Admission };
+
+/**
+ * Callers with a place of their own at the backend: shared holders, permits, and exclusive ones in order of arrival.
+ *
+ * Each caller asks for itself, is called when it was let in, and confirms by asking again. Of the callers of one key only the first
+ * looks by itself from time to time: a look lets in whoever may enter, and those are called.
+ */
+export class Line implements LineListener {
+  readonly #callers = new Map<LockKey, Set<LineCaller>>();
+  readonly #held = new Map<string, LineGrant>();
+  /** Owner ids whose keys are left to their lease on purpose, with the time at which it is over. */
+  readonly #abandoned = new Map<string, number>();
+  readonly #untold: UntoldReleases<LinePlace>;
+  #serial = 0;
+  #closed = false;
+
+  constructor(
+    private readonly backend: LineBackend,
+    /** Name of the store, for errors. */
+    private readonly storeName: string,
+    /** Random id; every owner id starts with it. Not the one that the turns of the same process have. */
+    private readonly lineId: string,
+  ) {
+    this.#untold = new UntoldReleases({ giveBack: (place) => backend.leave(place) });
+    backend.listen(this);
+  }
+
+  open(): void {
+    this.#closed = false;
+    this.#untold.resume();
+  }
+
+  acquire(request: LineRequest): Promise<LockGrant | null> {
+    if (this.#closed) return Promise.reject(new LockClosedError(request.key));
+    if (request.signal?.aborted) return Promise.reject(request.signal.reason);
+    return new Promise((resolve, reject) => {
+      let timer: NodeJS.Timeout | undefined;
+      const settle = (answer: () => void): void => {
+        clearTimeout(timer);
+        request.signal?.removeEventListener('abort', onAbort);
+        answer();
+      };
+      const caller = new LineCaller(this.#place(request), request, {
+        resolve: (grant) => settle(() => resolve(grant)),
+        reject: (error) => settle(() => reject(error)),
+      });
+      const onAbort = (): void => this.#giveUp(caller, () => caller.reject(request.signal!.reason));
+      if (caller.waits) {
+        timer = setTimeout(() => this.#timedOut(caller), request.waitTimeMs);
+        timer.unref();
+      }
+      request.signal?.addEventListener('abort', onAbort, { once: true });
+      this.#callersOf(request.key).add(caller);
+      void this.#serve(caller);
+    });
+  }
+
+  async renew(renewals: readonly Renewal[]): Promise<readonly boolean[]> {
+    const held = renewals.filter(({ grant }) => this.#grant(grant) !== null);
+    if (held.length === 0) return renewals.map(() => false);
+    const sentAt = now();
+    const answers = await this.backend.renew(
+      held.map(({ grant, leaseTimeMs }) => ({ ...(grant as LineGrant).held, leaseTimeMs })),
+    );
+    const honoured = new Set<LockGrant>();
+    for (const [index, { grant, leaseTimeMs }] of held.entries()) {
+      const live = this.#grant(grant);
+      if (!live) continue; // given back while the answer was on its way
+      if (answers[index]) {
+        live.prolong(leaseTimeMs, sentAt);
+        honoured.add(grant);
+      } else {
+        this.#held.delete(live.owner);
+        live.onLost?.('taken-over');
+      }
+    }
+    return renewals.map(({ grant }) => honoured.has(grant));
+  }
+
+  async release(grant: LockGrant): Promise<ReleaseResult> {
+    const held = this.#grant(grant);
+    if (!held) return 'not-held';
+    this.#held.delete(held.owner);
+    if (held.isOver) {
+      void this.#leave(held.place);
+      return 'not-held';
+    }
+    try {
+      return (await this.backend.leave(held.place)) ? 'released' : 'not-held';
+    } catch (error) {
+      void this.#leave(held.place);
+      throw error;
+    }
+  }
+
+  abandon(grant: LockGrant): void {
+    const held = this.#grant(grant);
+    if (!held) return;
+    this.#held.delete(held.owner);
+    // Not the local deadline: the server keeps the key a little longer than its holder may believe in it.
+    this.#abandoned.set(held.owner, now() + held.leaseTimeMs);
+  }
+
+  stop(): void {
+    this.#closed = true;
+    for (const [key, callers] of this.#callers)
+      for (const caller of callers) this.#giveUp(caller, () => caller.reject(closed(key)));
+  }
+
+  /** {@link stop}s, and gives up what is held. */
+  async close(): Promise<void> {
+    this.stop();
+    for (const grant of this.#held.values()) {
+      void this.#leave(grant.place);
+      grant.onLost?.('closed');
+    }
+    this.#held.clear();
+    await this.#untold.settle();
+  }
+
+  called(place: LinePlace, inMs: number): void {
+    const caller = this.#callerOf(place);
+    if (caller && inMs > 0) return caller.watch(inMs);
+    if (caller) return caller.look();
+    // Let in after it had left, or by a late copy of its command: nobody is there.
+    if (inMs === 0 && this.#isDead(place)) void this.#leave(place);
+  }
+
+  ready(): void {
+    this.#untold.retryNow();
+    for (const callers of this.#callers.values()) for (const caller of callers) caller.look();
+  }
+
+  /** Asks until the caller is let in or has given up. */
+  async #serve(caller: LineCaller): Promise<void> {
+    while (!caller.isOver) {
+      const pauseMs = await this.#ask(caller);
+      if (caller.isOver) break;
+      // Called meanwhile: the answer may be older than the call.
+      if (caller.called) continue;
+      const paused = caller.pause(pauseMs);
+      this.#watchFirst(caller);
+      await paused;
+    }
+    this.#forget(caller);
+  }
+
+  /** @returns how long to wait for the next look, unless the call is over. */
+  async #ask(caller: LineCaller): Promise<number> {
+    const { place, waits, since, attempt } = caller;
+    const { leaseTimeMs } = caller.request;
+    caller.called = false;
+    caller.asked = true;
+    const sentAt = now();
+    const request: EnterRequest = { place, leaseTimeMs, wait: waits, since, attempt };
+    let answer: Admitted | NotYet;
+    try {
+      answer = await this.backend.enter(request);
+    } catch (error) {
+      return this.#failed(caller, error);
+    }
+    if (answer.admitted) {
+      this.#admitted(caller, new LineGrant(place, answer.token, leaseTimeMs, sentAt));
+      return 0;
+    }
+    caller.answered();
+    caller.notYet(answer);
+    this.#healDeadHolder(place, answer.holder);
+    if (!waits) caller.resolve(null);
+    return answer.retryInMs;
+  }
+
+  #admitted(caller: LineCaller, grant: LineGrant): void {
+    if (caller.isOver) return void this.#leave(grant.place); // gave up while the answer was on its way
+    caller.answered();
+    if (grant.isOver) {
+      // The answer came after the lease it grants: never used, given back.
+      void this.#leave(grant.place);
+      caller.startAnew(this.#place(caller.request as LineRequest));
+      caller.called = true; // ask at once
+      return;
+    }
+    this.#held.set(grant.owner, grant);
+    caller.resolve(grant);
+  }
+
+  #failed(caller: LineCaller, error: unknown): number {
+    if (caller.isOver) return 0;
+    const isUnavailable = error instanceof LockStoreUnavailableError;
+    if (isUnavailable && caller.waits) return caller.failed(error);
+    this.#giveUp(caller, () => caller.reject(error));
+    return 0;
+  }
+
+  #timedOut(caller: LineCaller): void {
+    const { trouble } = caller;
+    const { key } = caller.place;
+    if (trouble === null) return this.#giveUp(caller, () => caller.resolve(null));
+    const [detail, cause] =
+      typeof trouble === 'string' ? [trouble, undefined] : [trouble.detail, trouble];
+    const error = new LockStoreUnavailableError(this.storeName, key, detail, { cause });
+    this.#giveUp(caller, () => caller.reject(error));
+  }
+
+  /** The caller wants the key no more: its place is given up, wherever it is by now. */
+  #giveUp(caller: LineCaller, tell: () => void): void {
+    if (caller.isOver) return;
+    tell();
+    if (caller.asked) void this.#leave(caller.place);
+  }
+
+  /** A late copy of an old command let in an owner that nobody is behind. */
+  #healDeadHolder({ key, admission }: LinePlace, holder: string | null): void {
+    if (holder === null) return;
+    const place = { key, owner: holder, admission };
+    if (this.#isDead(place)) void this.#leave(place);
+  }
+
+  /** Whether it is an owner id of this process that nobody uses any more. */
+  #isDead(place: LinePlace): boolean {
+    const { owner } = place;
+    if (!owner.startsWith(`${this.lineId}:`) || this.#held.has(owner)) return false;
+    for (const [it, until] of this.#abandoned) if (until < now()) this.#abandoned.delete(it);
+    return !this.#abandoned.has(owner) && this.#callerOf(place) === null;
+  }
+
+  /** Of those who are called when their time comes, only the first looks by itself; the others have no place, or none they know of. */
+  #watchFirst(paused: LineCaller): void {
+    if (!paused.isQueued) paused.watch();
+    for (const caller of this.#callersOf(paused.place.key)) {
+      if (caller.isQueued) return caller.watch();
+    }
+  }
+
+  #forget(caller: LineCaller): void {
+    const { key } = caller.request;
+    const callers = this.#callers.get(key);
+    if (!callers?.delete(caller)) return;
+    if (callers.size === 0) this.#callers.delete(key);
+    for (const next of callers) if (next.isQueued) return next.watch();
+  }
+
+  #leave(place: LinePlace): Promise<void> {
+    return this.#untold.tell(place, () => false);
+  }
+
+  #place({ key, admission }: LineRequest): LinePlace {
+    this.#serial += 1;
+    return { key, owner: `${this.lineId}:${this.#serial}`, admission };
+  }
+
+  #callerOf({ key, owner }: LinePlace): LineCaller | null {
+    for (const caller of this.#callers.get(key) ?? [])
+      if (caller.place.owner === owner && !caller.isOver) return caller;
+    return null;
+  }
+
+  #callersOf(key: LockKey): Set<LineCaller> {
+    let callers = this.#callers.get(key);
+    if (!callers) this.#callers.set(key, (callers = new Set()));
+    return callers;
+  }
+
+  #grant(grant: LockGrant): LineGrant | null {
+    const held = this.#held.get(grant.owner);
+    return held === grant ? held : null;
+  }
+}
+
+const closed = (key: LockKey): LockClosedError => new LockClosedError(key);
