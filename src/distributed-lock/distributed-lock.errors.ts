@@ -85,6 +85,31 @@ export class LockWaitTimeoutError extends DistributedLockError {
 }
 
 /**
+ * The calling chain holds the lock together with others (`mode: 'shared'` or `permits`) and asks for it in another way: it would wait
+ * for itself to leave, for ever. Of two chains that do so, each would wait for the other.
+ *
+ * The inner method did not run. A retry cannot help.
+ */
+export class LockUpgradeError extends DistributedLockError {
+  readonly code = 'LOCK_UPGRADE';
+
+  constructor(
+    key: string,
+    /** How the chain holds it: `shared` or `permit`. */
+    readonly held: string,
+    /** How it is asked for inside. */
+    readonly wanted: string,
+  ) {
+    super(
+      `Lock "${key}" is held by this very call chain as ${held}, and asked for as ${wanted}: it would wait for itself. ` +
+        'Take it exclusively from the start, or call this after the outer hold has ended.',
+      key,
+      { ...BEFORE_THE_METHOD, retryable: false },
+    );
+  }
+}
+
+/**
  * The store could not answer: not reachable, loading, read-only, out of memory, or too slow.
  *
  * "Broken" is never reported as "busy". The method did not run, unless the error comes from

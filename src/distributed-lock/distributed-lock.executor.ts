@@ -10,6 +10,7 @@ import type { LockManager } from './lock/lock-manager.js';
 import type { ManagedHold } from './lock/managed-hold.js';
 import { OuterHolds } from './distributed-lock.outer-holds.js';
 import { transactionHold } from './distributed-lock.transaction-hold.js';
+import type { Admission } from './store/lock-store.js';
 import type { TransactionOptions, TransactionRunner } from './transaction/transaction-runner.js';
 
 /** What is asked for: keys, how long, and in what kind of transaction. */
@@ -20,6 +21,8 @@ export interface LockRequest {
   readonly keys: readonly LockKey[];
   readonly times: ResolvedTimes;
   readonly signal?: AbortSignal;
+  /** Default: one holder at a time, in the store's own order. */
+  readonly admission?: Admission | undefined;
   /** `null`: without a transaction. */
   readonly transaction: TransactionOptions | null;
 }
@@ -74,7 +77,7 @@ export class DistributedLockExecutor {
    */
   async acquire(request: LockRequest): Promise<ManagedHold> {
     if (!this.locks.joins(request.keys)) this.#refuseInsideTransaction(request);
-    return this.locks.enter(request.keys, request.times, request.signal);
+    return this.locks.enter(request.keys, request.times, request.signal, request.admission);
   }
 
   async #run<T>(call: LockedCall<T>, hold: ManagedHold): Promise<T> {

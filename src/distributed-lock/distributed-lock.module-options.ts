@@ -1,3 +1,4 @@
+import { demandOffer } from './distributed-lock.admission.js';
 import { durationMs, show } from './distributed-lock.duration.js';
 import { LockConfigurationError } from './distributed-lock.errors.js';
 import {
@@ -14,6 +15,7 @@ import type { TransactionRunner } from './transaction/transaction-runner.js';
 /** The options of a module with their defaults, all checked. */
 export interface CheckedModuleOptions {
   readonly store: LockStore;
+  readonly fair: boolean;
   readonly namespace: string;
   readonly times: ResolvedTimes;
   readonly transactions: TransactionRunner | null;
@@ -27,6 +29,7 @@ const KNOWN: readonly (keyof DistributedLockModuleOptions)[] = [
   'waitTime',
   'leaseTime',
   'renew',
+  'fair',
   'transactions',
   'connectOnBoot',
   'shutdownGrace',
@@ -44,8 +47,10 @@ export function checkModuleOptions(given: unknown): CheckedModuleOptions {
   }
   refuseUnknownOptions('', given, KNOWN);
   const options = given as Partial<DistributedLockModuleOptions>;
+  const store = checkStore(options.store);
   return {
-    store: checkStore(options.store),
+    store,
+    fair: checkFair(options.fair, store),
     namespace: checkNamespace(options.namespace ?? DEFAULT_NAMESPACE),
     times: resolveTimes(options),
     transactions: checkTransactions(options.transactions),
@@ -64,6 +69,12 @@ function checkStore(given: unknown): LockStore {
   throw new LockConfigurationError(
     `Option "store" is ${show(given)}; allowed: a lock store, such as redisStore({ connection }) or memoryStore().`,
   );
+}
+
+function checkFair(given: unknown, { traits }: LockStore): boolean {
+  const fair = booleanOption('fair', given, false);
+  if (fair && traits.fair !== 'fifo') demandOffer(traits, 'fair', 'fair', given);
+  return fair;
 }
 
 function checkTransactions(given: unknown): TransactionRunner | null {

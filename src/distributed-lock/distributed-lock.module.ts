@@ -84,7 +84,7 @@ export class DistributedLockModule
   #prepare(): void {
     for (const prototype of prototypesIn(this.modules)) {
       for (const { use, options, where } of lockedMethodsOf(prototype)) {
-        if (use === this.runtime.name) this.runtime.transactionFor(options.transaction, where);
+        if (use === this.runtime.name) this.runtime.check(options, where);
       }
     }
     const instances = instancesIn(this.modules);

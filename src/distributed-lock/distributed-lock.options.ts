@@ -1,3 +1,4 @@
+import type { LockAdmission } from './distributed-lock.admission.js';
 import { type Duration, durationMs, show } from './distributed-lock.duration.js';
 import { LockConfigurationError } from './distributed-lock.errors.js';
 import type { LockKey } from './key/lock-key.js';
@@ -36,13 +37,13 @@ export interface LockTimes {
 }
 
 /** Options of `withLock`, `withTransaction`, `acquire` and `tryAcquire`. */
-export interface LockOptions extends LockTimes {
+export interface LockOptions extends LockTimes, LockAdmission {
   /** Ends the wait; the call rejects with the signal's reason. Has no effect once the lock is held. */
   readonly signal?: AbortSignal;
 }
 
 /** Options of one locked method. */
-export interface LockMethodOptions extends LockTimes {
+export interface LockMethodOptions extends LockTimes, LockAdmission {
   /**
    * Run the method in a transaction that commits before the lock is released.
    * Default: `true` when the module has `transactions`, else `false`.
@@ -56,6 +57,8 @@ export interface LockMethodOptions extends LockTimes {
 export interface DistributedLockModuleOptions extends LockTimes {
   /** Where lock state lives, such as `redisStore({ connection })` or `memoryStore()`. */
   readonly store: LockStore;
+  /** Serve callers in order of arrival over all servers; see {@link LockAdmission.fair}. Default `false`. */
+  readonly fair?: boolean;
   /** Prefix of every key in the store: letters, digits, `.`, `_`, `-`. Default `'lock'`. */
   readonly namespace?: string;
   /** How methods are run in a transaction, such as `typeormTransactions()`. Default: no transactions. */

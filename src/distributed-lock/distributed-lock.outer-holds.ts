@@ -4,12 +4,14 @@ import { transactionHold } from './distributed-lock.transaction-hold.js';
 import type { LockKey } from './key/lock-key.js';
 import type { LockManager } from './lock/lock-manager.js';
 import type { ManagedHold } from './lock/managed-hold.js';
+import type { Admission } from './store/lock-store.js';
 import type { OuterTransaction } from './transaction/transaction-runner.js';
 
 interface Request {
   readonly keys: readonly LockKey[];
   readonly times: ResolvedTimes;
   readonly signal?: AbortSignal;
+  readonly admission?: Admission | undefined;
 }
 
 /** The inside of all holds that stay in one open transaction. */
@@ -64,13 +66,13 @@ export class OuterHolds {
   async #acquireMissing(
     kept: Kept,
     outer: OuterTransaction,
-    { keys, times, signal }: Request,
+    { keys, times, signal, admission }: Request,
     deadline: number,
   ): Promise<void> {
     const missing = keys.filter((key) => !this.locks.joins([key]));
     if (missing.length === 0) return;
     const waitTimeMs = Math.max(Math.ceil(deadline - now()), 0);
-    const hold = await this.locks.enter(missing, { ...times, waitTimeMs }, signal);
+    const hold = await this.locks.enter(missing, { ...times, waitTimeMs }, signal, admission);
     try {
       await outer.keep(transactionHold(hold), async (end) => {
         kept.holds.delete(hold);

@@ -1,9 +1,11 @@
+import { type LockAdmission, resolveAdmission } from './distributed-lock.admission.js';
 import { LockConfigurationError, LockStoreUnavailableError } from './distributed-lock.errors.js';
 import { LockEvents } from './distributed-lock.events.js';
 import { DistributedLockExecutor } from './distributed-lock.executor.js';
 import type { CheckedModuleOptions } from './distributed-lock.module-options.js';
-import type { ResolvedTimes } from './distributed-lock.options.js';
+import type { LockMethodOptions, ResolvedTimes } from './distributed-lock.options.js';
 import { LockManager } from './lock/lock-manager.js';
+import type { Admission } from './store/lock-store.js';
 import type { TransactionOptions } from './transaction/transaction-runner.js';
 
 /** How long boot waits for the store. */
@@ -96,14 +98,29 @@ export class LockRuntime {
     }
   }
 
+  /** @throws {LockConfigurationError} if a method with these options could not run. */
+  check(options: LockMethodOptions, where: string): void {
+    this.transactionFor(options.transaction, where, this.admissionFor(options, where));
+  }
+
+  /**
+   * @returns `undefined`: one holder at a time, in the store's own order.
+   * @throws {LockConfigurationError} if the store does not offer what is asked for.
+   */
+  admissionFor(given: LockAdmission, where: string): Admission | undefined {
+    const { fair, store } = this.options;
+    return resolveAdmission(given, fair, store.traits, `${where}: `);
+  }
+
   /**
    * @param given the `transaction` option of a method.
    * @returns `null`: the call runs without a transaction.
-   * @throws {LockConfigurationError} if the module cannot run that transaction.
+   * @throws {LockConfigurationError} if the module cannot run that transaction, or not under such a lock.
    */
   transactionFor(
     given: boolean | TransactionOptions | undefined,
     where: string,
+    admission?: Admission,
   ): TransactionOptions | null {
     const { transactions } = this.options;
     if (given === false || (given === undefined && transactions === null)) return null;
@@ -113,7 +130,7 @@ export class LockRuntime {
           'Allowed: false; or DistributedLockModule.forRoot({ transactions: typeormTransactions(), … }).',
       );
     }
-    const options = typeof given === 'object' ? given : {};
+    const options = underAdmission(typeof given === 'object' ? given : {}, where, admission);
     try {
       transactions.check(options);
     } catch (cause) {
@@ -155,4 +172,18 @@ export class LockRuntime {
       this.#unclaim();
     }
   }
+}
+
+/** Holders that are not alone have no fencing token: their transactions pass no fence. */
+function underAdmission(
+  options: TransactionOptions,
+  where: string,
+  admission: Admission | undefined,
+): TransactionOptions {
+  if (!admission || admission.mode === 'exclusive') return options;
+  if (options.fenced !== true) return { ...options, fenced: false };
+  throw new LockConfigurationError(
+    `Option "${where}: transaction.fenced" is true, but a ${admission.mode} holder has no fencing token; allowed: false. ` +
+      'It may read under its lock; whoever writes takes the lock exclusively.',
+  );
 }

@@ -1,3 +1,4 @@
+import { ADMISSION_OPTIONS } from './distributed-lock.admission.js';
 import { show } from './distributed-lock.duration.js';
 import { LockConfigurationError, LockWaitTimeoutError } from './distributed-lock.errors.js';
 import type { LockEvents } from './distributed-lock.events.js';
@@ -26,7 +27,7 @@ export interface LockedTransaction<Manager = unknown> {
   readonly manager: Manager;
 }
 
-const LOCK_OPTIONS = ['waitTime', 'leaseTime', 'renew', 'signal'];
+const LOCK_OPTIONS = ['waitTime', 'leaseTime', 'renew', 'signal', ...ADMISSION_OPTIONS];
 
 /**
  * The flow of `@DistributedLock` for callers without a decorator.
@@ -77,9 +78,11 @@ export class DistributedLockService {
         `Option "${label('withTransaction')}: transaction" is ${show(transaction)}; allowed: the options of a transaction.`,
       );
     }
+    const request = this.#request('withTransaction', key, lockOptions);
+    const where = label('withTransaction');
     return this.runtime.executor.execute<T>({
-      ...this.#request('withTransaction', key, lockOptions),
-      transaction: this.runtime.transactionFor(transaction, label('withTransaction')),
+      ...request,
+      transaction: this.runtime.transactionFor(transaction, where, request.admission),
       args: [],
       onTimeout: 'throw',
       proceed: async (hold, manager) => (await work({ hold, manager })) as T,
@@ -131,7 +134,7 @@ export class DistributedLockService {
       );
     }
     refuseUnknownOptions(where, options, LOCK_OPTIONS);
-    const { signal, ...times } = options as LockOptions;
+    const { signal, ...given } = options as LockOptions;
     if (signal !== undefined && !(signal instanceof AbortSignal)) {
       throw new LockConfigurationError(
         `Option "${where}signal" is ${show(signal)}; allowed: an AbortSignal.`,
@@ -140,7 +143,8 @@ export class DistributedLockService {
     return {
       method: label(method),
       keys: lockKeys(key),
-      times: resolveTimes(times, this.runtime.times, where),
+      times: resolveTimes(given, this.runtime.times, where),
+      admission: this.runtime.admissionFor(given, label(method)),
       transaction: null,
       ...(signal && { signal }),
     };

@@ -6,6 +6,7 @@ export {
   type KeyFunction,
   type LockedMethodDecorator,
 } from './decorator/distributed-lock.decorator.js';
+export type { LockAdmission } from './distributed-lock.admission.js';
 export type { Duration } from './distributed-lock.duration.js';
 export {
   type CallOutcome,
@@ -22,6 +23,7 @@ export {
   LockLostError,
   LockNotHeldError,
   LockStoreUnavailableError,
+  LockUpgradeError,
   LockWaitTimeoutError,
   type LossReason,
   MaxHoldExceededError,
@@ -57,8 +59,10 @@ export { currentHold } from './lock/current-hold.js';
 export type { Hold } from './lock/hold.js';
 export type {
   AcquireRequest,
+  Admission,
   LockGrant,
   LockStore,
+  Offer,
   ReleaseResult,
   Renewal,
   StoreTraits,

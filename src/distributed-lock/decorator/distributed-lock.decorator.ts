@@ -102,11 +102,16 @@ export function DistributedLock(first: unknown, second?: unknown): LockedMethodD
 
 /** A wrapper is async to the caller: what is wrong with the call rejects, it does not throw. */
 function lockedWrapper(method: AnyMethod, locked: LockedMethod): AnyMethod {
-  const optionsOfCall = oncePerRuntime((runtime) => ({
-    times: resolveTimes(locked.options, runtime.times, `${locked.where}: `),
-    transaction: runtime.transactionFor(locked.options.transaction, locked.where),
-    onTimeout: locked.options.onTimeout ?? ('throw' as const),
-  }));
+  const { options, where } = locked;
+  const optionsOfCall = oncePerRuntime((runtime) => {
+    const admission = runtime.admissionFor(options, where);
+    return {
+      admission,
+      times: resolveTimes(options, runtime.times, `${where}: `),
+      transaction: runtime.transactionFor(options.transaction, where, admission),
+      onTimeout: options.onTimeout ?? ('throw' as const),
+    };
+  });
 
   return async function (this: unknown, ...args: unknown[]): Promise<unknown> {
     const runtime = runtimeOf(this, locked.use, locked.where);

@@ -1,4 +1,5 @@
 import 'reflect-metadata';
+import { ADMISSION_OPTIONS, checkAdmission } from '../distributed-lock.admission.js';
 import { show } from '../distributed-lock.duration.js';
 import { LockConfigurationError } from '../distributed-lock.errors.js';
 import {
@@ -25,7 +26,16 @@ export interface LockedMethod {
 /** Name of a module that was given none. */
 export const DEFAULT_NAME = 'default';
 
-const KNOWN = ['key', 'use', 'waitTime', 'leaseTime', 'renew', 'transaction', 'onTimeout'];
+const KNOWN = [
+  'key',
+  'use',
+  'waitTime',
+  'leaseTime',
+  'renew',
+  ...ADMISSION_OPTIONS,
+  'transaction',
+  'onTimeout',
+];
 
 /** @throws {LockConfigurationError} naming `Class.method`, the option, its value and what is allowed. */
 export function describeLockedMethod(
@@ -45,6 +55,7 @@ export function describeLockedMethod(
     );
   }
   resolveTimes(options, undefined, `${where}: `);
+  checkAdmission(options, `${where}: `);
   checkOnTimeout(where, options.onTimeout);
   checkTransaction(where, options.transaction);
   return { where, use, keys: compileCallKeys(key, method, where), options };

@@ -1,4 +1,5 @@
 interface Entrant {
+  readonly together: boolean;
   enter(): void;
   timer: NodeJS.Timeout | null;
 }
@@ -7,22 +8,29 @@ interface Entrant {
  * Lets the nested calls of one holder in, one at a time and in order.
  *
  * Two calls under one `Promise.all` are both "inside" their caller's hold; without a queue of their own they would run at the
- * same time, and the lock would protect nothing.
+ * same time, and the lock would protect nothing. Shared ones may run together, as they would on different servers.
  */
 export class EntryQueue {
-  #inside = false;
+  #inside = 0;
+  /** Those inside tolerate others of their kind. */
+  #together = false;
   readonly #waiting = new Set<Entrant>();
   readonly #whenIdle: (() => void)[] = [];
 
   /**
+   * @param together beside others that say so, unless one that does not waits before it.
    * @returns `false` if another nested call was inside for all of `waitTimeMs`.
    * @throws the signal's reason if it aborts first.
    */
-  enter(waitTimeMs: number, ...signals: readonly (AbortSignal | undefined)[]): Promise<boolean> {
+  enter(
+    waitTimeMs: number,
+    together: boolean,
+    ...signals: readonly (AbortSignal | undefined)[]
+  ): Promise<boolean> {
     for (const signal of signals)
       if (signal?.aborted) return Promise.reject(signal.reason as Error);
-    if (!this.#inside) {
-      this.#inside = true;
+    if (this.#waiting.size === 0 && this.#mayEnter(together)) {
+      this.#goIn(together);
       return Promise.resolve(true);
     }
     if (waitTimeMs === 0) return Promise.resolve(false);
@@ -36,6 +44,7 @@ export class EntryQueue {
       const onAbort = (event: Event): void =>
         settle(() => reject((event.target as AbortSignal).reason as Error));
       const entrant: Entrant = {
+        together,
         enter: () => settle(() => resolve(true)),
         timer: setTimeout(() => settle(() => resolve(false)), waitTimeMs),
       };
@@ -46,19 +55,31 @@ export class EntryQueue {
   }
 
   leave(): void {
-    const [next] = this.#waiting;
-    if (next) return next.enter();
-    this.#inside = false;
-    for (const resolve of this.#whenIdle.splice(0)) resolve();
+    this.#inside -= 1;
+    for (const next of this.#waiting) {
+      if (!this.#mayEnter(next.together)) return;
+      this.#goIn(next.together);
+      next.enter();
+    }
+    if (this.isIdle) for (const resolve of this.#whenIdle.splice(0)) resolve();
   }
 
   get isIdle(): boolean {
-    return !this.#inside;
+    return this.#inside === 0;
   }
 
   /** Resolves when no nested call is inside. */
   whenIdle(): Promise<void> {
     if (this.isIdle) return Promise.resolve();
     return new Promise((resolve) => this.#whenIdle.push(resolve));
+  }
+
+  #mayEnter(together: boolean): boolean {
+    return this.isIdle || (together && this.#together);
+  }
+
+  #goIn(together: boolean): void {
+    this.#inside += 1;
+    this.#together = together;
   }
 }

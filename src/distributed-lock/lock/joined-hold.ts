@@ -1,4 +1,5 @@
 import type { LockKey } from '../key/lock-key.js';
+import type { Admission } from '../store/lock-store.js';
 import { EntryQueue } from './entry-queue.js';
 import type { HoldPart } from './managed-hold.js';
 
@@ -15,6 +16,10 @@ export class JoinedHold implements HoldPart {
 
   get keys(): readonly LockKey[] {
     return this.outer.keys;
+  }
+
+  get mode(): Admission['mode'] {
+    return this.outer.mode;
   }
 
   get owner(): string {

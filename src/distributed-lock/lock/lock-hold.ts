@@ -4,7 +4,7 @@ import { durationMs } from '../distributed-lock.duration.js';
 import { LockLostError, LockNotHeldError, type LossReason } from '../distributed-lock.errors.js';
 import type { LockEvents } from '../distributed-lock.events.js';
 import type { LockKey } from '../key/lock-key.js';
-import type { LockGrant, LockStore, ReleaseResult } from '../store/lock-store.js';
+import type { Admission, LockGrant, LockStore, ReleaseResult } from '../store/lock-store.js';
 import { EntryQueue } from './entry-queue.js';
 import type { LeaseRenewal } from './lease-renewal.js';
 import type { HoldPart } from './managed-hold.js';
@@ -35,6 +35,7 @@ export class LockHold implements HoldPart {
     readonly leaseTimeMs: number,
     readonly renews: boolean,
     private readonly host: HoldHost,
+    readonly mode: Admission['mode'] = 'exclusive',
   ) {
     this.#limit = renews ? Infinity : this.#heldSince + leaseTimeMs;
     grant.onLost = (reason) => this.lose(reason);

@@ -1,9 +1,9 @@
 import { now } from '../distributed-lock.clock.js';
-import { LockWaitTimeoutError } from '../distributed-lock.errors.js';
+import { LockUpgradeError, LockWaitTimeoutError } from '../distributed-lock.errors.js';
 import type { LockEvents } from '../distributed-lock.events.js';
 import type { ResolvedTimes } from '../distributed-lock.options.js';
 import type { LockKey } from '../key/lock-key.js';
-import type { AcquireRequest, LockGrant, LockStore } from '../store/lock-store.js';
+import type { AcquireRequest, Admission, LockGrant, LockStore } from '../store/lock-store.js';
 import { heldByCaller, insideHold } from './current-hold.js';
 import { HoldGroup } from './hold-group.js';
 import { JoinedHold } from './joined-hold.js';
@@ -33,20 +33,23 @@ export class LockManager implements HoldHost {
    * Acquires the keys in the order given, each within what is left of the wait time. Keys that the calling chain holds are joined.
    *
    * @throws {LockWaitTimeoutError} if one of them stayed busy; those acquired before are released.
+   * @throws {LockUpgradeError} if the chain holds one of them together with others and cannot join that hold; nothing is acquired.
    */
   async enter(
     keys: readonly LockKey[],
     times: ResolvedTimes,
     signal?: AbortSignal,
+    admission?: Admission,
   ): Promise<ManagedHold> {
+    for (const key of keys) refuseUpgrade(heldByCaller(this, key), admission);
     const deadline = now() + times.waitTimeMs;
     const parts: HoldPart[] = [];
     try {
       for (const key of keys) {
         const outer = heldByCaller(this, key);
         const entering = outer
-          ? this.#join(outer, times, deadline, signal)
-          : this.#acquire(key, times, deadline, signal);
+          ? this.#join(outer, times, deadline, signal, admission)
+          : this.#acquire(key, times, deadline, signal, admission);
         parts.push(await entering);
       }
     } catch (error) {
@@ -84,8 +87,10 @@ export class LockManager implements HoldHost {
     { waitTimeMs }: ResolvedTimes,
     deadline: number,
     signal?: AbortSignal,
+    admission?: Admission,
   ): Promise<HoldPart> {
-    const entered = await outer.entries.enter(left(deadline), signal, outer.lost);
+    const together = admission?.mode === 'shared';
+    const entered = await outer.entries.enter(left(deadline), together, signal, outer.lost);
     if (entered) return new JoinedHold(outer);
     throw new LockWaitTimeoutError(outer.key, waitTimeMs);
   }
@@ -95,13 +100,20 @@ export class LockManager implements HoldHost {
     times: ResolvedTimes,
     deadline: number,
     signal?: AbortSignal,
+    admission?: Admission,
   ): Promise<HoldPart> {
     const { waitTimeMs, leaseTimeMs, renew } = times;
     const askedAt = now();
     this.events.emit({ type: 'attempted', key, waitTimeMs });
-    const request = { key, leaseTimeMs, waitTimeMs: left(deadline), ...(signal && { signal }) };
+    const request = {
+      key,
+      leaseTimeMs,
+      waitTimeMs: left(deadline),
+      ...(signal && { signal }),
+      ...(admission && { admission }),
+    };
     const grant = await this.#grant(request, waitTimeMs, askedAt);
-    const hold = new LockHold(grant, leaseTimeMs, renew, this);
+    const hold = new LockHold(grant, leaseTimeMs, renew, this, admission?.mode);
     this.#holds.add(hold);
     this.renewal.add(hold);
     const { owner, fencingToken } = hold;
@@ -132,6 +144,16 @@ export class LockManager implements HoldHost {
       };
     });
   }
+}
+
+/**
+ * An exclusive hold is joined by all; the others only by their own kind. What else is asked for would wait for the chain's own
+ * hold to end, for ever.
+ */
+function refuseUpgrade(outer: HoldPart | undefined, admission: Admission | undefined): void {
+  const wanted = admission?.mode ?? 'exclusive';
+  if (outer && outer.mode !== 'exclusive' && outer.mode !== wanted)
+    throw new LockUpgradeError(outer.key, outer.mode, wanted);
 }
 
 /** What is left of a wait time, in whole milliseconds. */

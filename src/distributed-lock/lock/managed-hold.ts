@@ -1,4 +1,5 @@
 import type { LockKey } from '../key/lock-key.js';
+import type { Admission } from '../store/lock-store.js';
 import type { EntryQueue } from './entry-queue.js';
 import type { Hold } from './hold.js';
 
@@ -21,6 +22,8 @@ export interface ManagedHold extends Hold {
 /** A hold of a single key, which nested calls can join. */
 export interface HoldPart extends ManagedHold {
   readonly entries: EntryQueue;
+  /** Who else may be inside beside this holder. */
+  readonly mode: Admission['mode'];
   /** Whether it can still be joined: not released, not lost. */
   readonly isOpen: boolean;
   /** When the outermost call ends, abandons in place of releasing; until then the hold goes on. */
