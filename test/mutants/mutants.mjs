@@ -10,6 +10,7 @@
  */
 
 import { FENCE_MUTANTS } from '../fence/mutants.mjs';
+import { INTEROP_MUTANTS } from '../interop/mutants.mjs';
 
 const WAITING = 'test/protocol/waiting.spec.ts';
 const TURNS = 'test/protocol/turns.spec.ts';
@@ -26,6 +27,7 @@ const LUA = 'store/redis/scripts/';
 /** @type {readonly Mutant[]} */
 export const MUTANTS = [
   ...FENCE_MUTANTS,
+  ...INTEROP_MUTANTS,
   {
     what: 'an owner id is used again after a give-back carried it',
     file: 'store/standing.ts',

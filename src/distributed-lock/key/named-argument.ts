@@ -37,8 +37,10 @@ function whyUnknown(name: string, parameters: readonly Parameter[]): string {
   }
   const names = parameters.map((parameter, index) => parameter.name ?? `{${index}} (destructured)`);
   const has = names.length === 0 ? 'has no parameters' : `has: ${names.join(', ')}`;
-  const wrapped = parameters.some((parameter) => parameter.rest)
-    ? ' If another decorator has wrapped the method, use a position such as {0}, or a function.'
-    : '';
+  // What wrappers of other decorators look like: (...args), or () with `arguments`.
+  const wrapped =
+    names.length === 0 || parameters.some((parameter) => parameter.rest)
+      ? ' If another decorator has wrapped the method, use a position such as {0}, or a function.'
+      : '';
   return `the method ${has}.${wrapped}`;
 }
