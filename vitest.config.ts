@@ -30,6 +30,16 @@ const plugins = [
   }),
 ];
 
+/** What depends on TypeORM's own code: managers, query runners, events, drivers. */
+const WITH_TYPEORM_03 = [
+  'test/fence/order.e2e-spec.ts',
+  'test/transaction/adoption.e2e-spec.ts',
+  'test/transaction/detection.e2e-spec.ts',
+  'test/transaction/locked-transaction.e2e-spec.ts',
+  'test/transaction/sqlite.spec.ts',
+  'test/transaction/typeorm-0.3.version-spec.ts',
+];
+
 export default defineConfig({
   test: {
     // Most of the time is spent waiting for leases and servers; the default would be one file at a time on two cores.
@@ -52,6 +62,19 @@ export default defineConfig({
           name: 'services',
           include: ['test/**/*.e2e-spec.ts'],
           globalSetup: ['test/support/global-setup.ts'],
+          testTimeout: 60_000,
+          hookTimeout: 120_000,
+        },
+      },
+      {
+        plugins,
+        // The other major version that is supported, for everything that asks for the package.
+        resolve: { alias: [...alias, { find: /^typeorm$/, replacement: 'typeorm03' }] },
+        test: {
+          name: 'typeorm-0.3',
+          include: WITH_TYPEORM_03,
+          globalSetup: ['test/support/global-setup.ts'],
+          server: { deps: { inline: ['@nestjs/typeorm'] } },
           testTimeout: 60_000,
           hookTimeout: 120_000,
         },

@@ -21,7 +21,7 @@ import {
   typeormTransactions,
 } from '../../src/distributed-lock/transaction/typeorm/index.js';
 import { describeWith } from '../support/with-services.js';
-import { Account, SpecDatabase, StatementLog } from './database.js';
+import { Account, dataSourceOf, SpecDatabase, StatementLog } from './database.js';
 import { rejection, SpecHold } from './spec-hold.js';
 
 @Injectable()
@@ -215,7 +215,7 @@ describeWith('postgres')('adopting', () => {
       const transactions = typeormTransactions();
       transactions.adopt([audit]);
       expect(
-        await transactions.run({}, new SpecHold(), async (manager) => manager.dataSource),
+        await transactions.run({}, new SpecHold(), async (manager) => dataSourceOf(manager)),
       ).toBe(audit);
     });
 
@@ -227,7 +227,7 @@ describeWith('postgres')('adopting', () => {
         transactions.run(
           dataSource === undefined ? {} : { dataSource },
           new SpecHold(),
-          async (m) => m.dataSource,
+          async (manager) => dataSourceOf(manager),
         );
       expect(await used()).toBe(main);
       expect(await used('audit')).toBe(audit);
@@ -242,7 +242,7 @@ describeWith('postgres')('adopting', () => {
       const transactions = typeormTransactions({ dataSource: ['audit', 'default'] });
       transactions.adopt([main, audit]);
       expect(
-        await transactions.run({}, new SpecHold(), async (manager) => manager.dataSource),
+        await transactions.run({}, new SpecHold(), async (manager) => dataSourceOf(manager)),
       ).toBe(audit);
     });
 

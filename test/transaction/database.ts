@@ -1,5 +1,5 @@
 import { BaseEntity, Column, DataSource, Entity, PrimaryGeneratedColumn } from 'typeorm';
-import type { DataSourceOptions, Logger } from 'typeorm';
+import type { DataSourceOptions, EntityManager, Logger } from 'typeorm';
 import { createDatabase } from '../support/services.js';
 import { databaseUrl } from '../support/with-services.js';
 import { until } from '../support/until.js';
@@ -102,6 +102,11 @@ export class SpecDatabase {
     }
     await this.drop();
   }
+}
+
+/** Whose transaction it is. In TypeORM 0.3, the property has another name. */
+export function dataSourceOf(manager: EntityManager): DataSource {
+  return (manager as { readonly dataSource?: DataSource }).dataSource ?? manager.connection;
 }
 
 /** The connection pool of node-postgres behind a DataSource. */
