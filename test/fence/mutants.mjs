@@ -146,4 +146,25 @@ export const FENCE_MUTANTS = [
     replace: '',
     spec: BOOT,
   },
+  {
+    what: 'hold: the lock is released although nobody knows what became of the COMMIT',
+    file: `${TYPEORM}outer-transaction.ts`,
+    find: "await kept.transactionEnded('unknown');",
+    replace: "await kept.transactionEnded('ended');",
+    spec: 'test/transaction/hold-lost-commit.e2e-spec.ts',
+  },
+  {
+    what: 'several DataSources: the one that a call names is not the one it gets',
+    file: `${TYPEORM}typeorm.transaction-runner.ts`,
+    find: 'name === undefined ? this.#defaultSource() : this.#sources.get(name);',
+    replace: 'this.#defaultSource();',
+    spec: 'test/transaction/several-data-sources.e2e-spec.ts',
+  },
+  {
+    what: 'sqlite: transactions do not queue for the connection',
+    file: `${TYPEORM}adopted-data-source.ts`,
+    find: 'new SingleConnection(dataSource.driver).install();',
+    replace: 'void SingleConnection;',
+    spec: 'test/e2e/sqlite.spec.ts',
+  },
 ];
