@@ -3,7 +3,7 @@ import type { ResolvedTimes } from '../../src/distributed-lock/distributed-lock.
 import { lockKeys } from '../../src/distributed-lock/key/lock-key.js';
 import { LockManager } from '../../src/distributed-lock/lock/lock-manager.js';
 import type { ManagedHold } from '../../src/distributed-lock/lock/managed-hold.js';
-import type { LockStore } from '../../src/distributed-lock/store/lock-store.js';
+import type { Admission, LockStore } from '../../src/distributed-lock/store/lock-store.js';
 import { MemoryWorld } from '../../src/distributed-lock/store/memory/memory.world.js';
 import { memoryStoreIn } from '../../src/distributed-lock/store/memory/memory.lock-store.js';
 
@@ -29,8 +29,9 @@ export class Managed<Store extends LockStore = LockStore> {
     keys: string | readonly string[],
     times: Partial<ResolvedTimes> = {},
     signal?: AbortSignal,
+    admission?: Admission,
   ): Promise<ManagedHold> {
-    return this.manager.enter(lockKeys(keys), { ...TIMES, ...times }, signal);
+    return this.manager.enter(lockKeys(keys), { ...TIMES, ...times }, signal, admission);
   }
 
   /** Enters, runs the work as the inside of the hold, and ends it, as the flow of a locked call does. */

@@ -1,10 +1,12 @@
 import * as fc from 'fast-check';
 import { describe, expect, it, vi } from 'vitest';
-import type { LockKey } from '../../src/distributed-lock/key/lock-key.js';
-import {
-  MemoryBackend,
-  MemoryWorld,
-} from '../../src/distributed-lock/store/memory/memory.backend.js';
+import { lockKey, type LockKey } from '../../src/distributed-lock/key/lock-key.js';
+import { Line } from '../../src/distributed-lock/store/line.js';
+import type { LinePlace } from '../../src/distributed-lock/store/line-backend.js';
+import { LineLockStore } from '../../src/distributed-lock/store/line.lock-store.js';
+import { MemoryBackend } from '../../src/distributed-lock/store/memory/memory.backend.js';
+import { MemoryLine } from '../../src/distributed-lock/store/memory/memory.line.js';
+import { MemoryWorld } from '../../src/distributed-lock/store/memory/memory.world.js';
 import { QueueingLockStore } from '../../src/distributed-lock/store/queueing.lock-store.js';
 import type {
   HeldTurn,
@@ -19,34 +21,65 @@ vi.mock('../../src/distributed-lock/distributed-lock.clock.js', async () => {
   return { now: clock.now };
 });
 
-/** A backend whose process was killed: nothing it says arrives, nothing is answered. */
-class MortalBackend extends MemoryBackend {
+/** A process that can be killed: then nothing it says arrives, and nothing it waits for is answered. */
+class Mortal {
   dead = false;
 
-  constructor(protected readonly shared: MemoryWorld) {
+  tells<T>(command: () => Promise<T>): Promise<T> {
+    return this.dead ? never() : command();
+  }
+}
+
+class MortalBackend extends MemoryBackend {
+  constructor(
+    protected readonly shared: MemoryWorld,
+    protected readonly process: Mortal,
+  ) {
     super(shared);
   }
 
-  override take(...args: Parameters<MemoryBackend['take']>): ReturnType<MemoryBackend['take']> {
-    return this.dead ? never() : super.take(...args);
+  override open(...[namespace, timeoutMs, listener]: Parameters<MemoryBackend['open']>) {
+    const woken = (key: LockKey): void => {
+      if (!this.process.dead) listener.woken(key);
+    };
+    return super.open(namespace, timeoutMs, { ...listener, woken });
   }
 
-  override pass(...args: Parameters<MemoryBackend['pass']>): ReturnType<MemoryBackend['pass']> {
-    return this.dead ? never() : super.pass(...args);
+  override take(...args: Parameters<MemoryBackend['take']>) {
+    return this.process.tells(() => super.take(...args));
   }
 
-  override renew(...args: Parameters<MemoryBackend['renew']>): ReturnType<MemoryBackend['renew']> {
-    return this.dead ? never() : super.renew(...args);
+  override pass(...args: Parameters<MemoryBackend['pass']>) {
+    return this.process.tells(() => super.pass(...args));
   }
 
-  override giveBack(
-    ...args: Parameters<MemoryBackend['giveBack']>
-  ): ReturnType<MemoryBackend['giveBack']> {
-    return this.dead ? never() : super.giveBack(...args);
+  override renew(...args: Parameters<MemoryBackend['renew']>) {
+    return this.process.tells(() => super.renew(...args));
   }
 
-  override deliver(key: LockKey): void {
-    if (!this.dead) super.deliver(key);
+  override giveBack(...args: Parameters<MemoryBackend['giveBack']>) {
+    return this.process.tells(() => super.giveBack(...args));
+  }
+}
+
+class MortalLine extends MemoryLine {
+  constructor(
+    world: MemoryWorld,
+    private readonly process: Mortal,
+  ) {
+    super(world);
+  }
+
+  override enter(...args: Parameters<MemoryLine['enter']>) {
+    return this.process.tells(() => super.enter(...args));
+  }
+
+  override renew(...args: Parameters<MemoryLine['renew']>) {
+    return this.process.tells(() => super.renew(...args));
+  }
+
+  override leave(...args: Parameters<MemoryLine['leave']>) {
+    return this.process.tells(() => super.leave(...args));
   }
 }
 
@@ -65,7 +98,7 @@ const settings: fc.Arbitrary<Setting> = fc.record({
 });
 
 type Worlds = new () => MemoryWorld;
-type Backends = new (world: MemoryWorld) => MortalBackend;
+type Backends = new (world: MemoryWorld, process: Mortal) => MortalBackend;
 
 async function play(
   setting: Setting,
@@ -90,9 +123,10 @@ async function playIn(
   Backend: Backends,
 ): Promise<readonly string[]> {
   const stores = Array.from({ length: managers }, (_, n): CrashingStore => {
-    const backend = new Backend(world);
-    const store = new QueueingLockStore(backend, `p${n}`, { maxGrants });
-    return { store, crash: () => (backend.dead = true) };
+    const process = new Mortal();
+    const turns = new QueueingLockStore(new Backend(world, process), `p${n}`, { maxGrants });
+    const line = new Line(new MortalLine(world, process), 'memory', `p${n}.line`);
+    return { store: new LineLockStore(turns, line), crash: () => (process.dead = true) };
   });
   const violations = await playLocks(time, stores, script);
   return [...violations, ...leftIn(world, script)];
@@ -100,18 +134,17 @@ async function playIn(
 
 /** Keys and places in queues must not outlive their callers. A crashed process leaves its place, until it would be woken. */
 function leftIn(world: MemoryWorld, script: readonly Step[]): readonly string[] {
-  const live = [...world.entries.keys()].filter((key) => world.live(key));
   const crashes = script.some(({ type }) => type === 'crash');
-  return [
-    ...live.map((key) => `${key} is still closed`),
-    ...(crashes
-      ? []
-      : [...world.waiting.keys()].map((key) => `a place in the queue of ${key} is left`)),
-  ];
+  return ['key0', 'key1']
+    .map(lockKey)
+    .flatMap((key) => [
+      ...(world.live(key) ? [`${key} is still closed`] : []),
+      ...(world.first(key) && !crashes ? [`a place in the queue of ${key} is left`] : []),
+    ]);
 }
 
 describe('whatever 1 to 4 managers do with 2 keys', () => {
-  it('keeps one holder per key, order, growing tokens, and leaves nothing behind', async () => {
+  it('keeps one holder per key (or readers, or two permits), order, growing tokens, and leaves nothing behind', async () => {
     await fc.assert(
       fc.asyncProperty(settings, async (setting) => {
         expect(await play(setting)).toEqual([]);
@@ -131,8 +164,30 @@ class ForgetfulWorld extends MemoryWorld {
 }
 
 class RepeatingWorld extends MemoryWorld {
-  override tokens(): TokenBlock {
-    return { first: 1n, size: 1_000 };
+  override hold(...args: Parameters<MemoryWorld['hold']>): TokenBlock {
+    return { ...super.hold(...args), first: 1n };
+  }
+}
+
+class RushingWorld extends MemoryWorld {
+  override first(): undefined {
+    return undefined;
+  }
+}
+
+class GenerousWorld extends MemoryWorld {
+  override mayEnter(place: LinePlace): boolean {
+    const { admission } = place;
+    return super.mayEnter(
+      admission.mode === 'permit' ? { ...place, admission: { ...admission, permits: 3 } } : place,
+    );
+  }
+}
+
+class MixingWorld extends MemoryWorld {
+  override mayEnter(place: LinePlace): boolean {
+    const entry = this.live(place.key);
+    return super.mayEnter(place) || (entry?.together != null && place.admission.mode === 'shared');
   }
 }
 
@@ -145,7 +200,7 @@ class OpenBackend extends MortalBackend {
 
 class BelievingBackend extends MortalBackend {
   override renew(turns: readonly HeldTurn[]) {
-    return this.dead ? Promise.resolve(turns.map(() => true)) : super.renew(turns);
+    return this.process.dead ? Promise.resolve(turns.map(() => true)) : super.renew(turns);
   }
 }
 
@@ -153,6 +208,9 @@ describe('control: the property finds', () => {
   it.each<[string, Worlds | undefined, Backends | undefined]>([
     ['a lease that ends too early at the server', ForgetfulWorld, undefined],
     ['tokens that do not grow', RepeatingWorld, undefined],
+    ['a line in which whoever comes may overtake', RushingWorld, undefined],
+    ['one permit too many', GenerousWorld, undefined],
+    ['readers let in to the holders of permits', MixingWorld, undefined],
     ['a give-back that frees the key of whoever has it', undefined, OpenBackend],
     ['a process that believes in renewals which the server never had', undefined, BelievingBackend],
   ])('%s', async (_defect, World, Backend) => {

@@ -1,7 +1,7 @@
 import * as fc from 'fast-check';
 import { LockWaitTimeoutError } from '../../src/distributed-lock/distributed-lock.errors.js';
 import type { ManagedHold } from '../../src/distributed-lock/lock/managed-hold.js';
-import type { LockStore } from '../../src/distributed-lock/store/lock-store.js';
+import type { Admission, LockStore } from '../../src/distributed-lock/store/lock-store.js';
 import { Managed } from '../lock/managed.js';
 import { VirtualTime } from '../protocol/model/virtual-time.js';
 
@@ -14,6 +14,7 @@ export type Step =
       readonly waitTimeMs: number;
       readonly leaseTimeMs: number;
       readonly renew: boolean;
+      readonly admission: Admission | undefined;
     }
   | { readonly type: 'abort' | 'release' | 'renew' | 'abandon'; readonly which: number }
   | { readonly type: 'pass-time'; readonly ms: number }
@@ -26,6 +27,13 @@ const PATIENT_MS = 3_600_000;
 const SAFETY_LOOK_MS = 5_000;
 
 const which = fc.nat({ max: 7 });
+/** A key's permits are the same whoever asks: two in all. */
+const admission: fc.Arbitrary<Admission> = fc.constantFrom(
+  { mode: 'exclusive', fair: true },
+  { mode: 'shared', fair: true },
+  { mode: 'shared', fair: true },
+  { mode: 'permit', permits: 2, fair: true },
+);
 const acquire = fc.record({
   type: fc.constant('acquire' as const),
   manager: fc.nat({ max: 3 }),
@@ -33,6 +41,10 @@ const acquire = fc.record({
   waitTimeMs: fc.constantFrom(0, 20, 400, PATIENT_MS, PATIENT_MS),
   leaseTimeMs: fc.integer({ min: 100, max: LONGEST_LEASE_MS }),
   renew: fc.boolean(),
+  admission: fc.oneof(
+    { weight: 3, arbitrary: fc.constant(undefined) },
+    { weight: 5, arbitrary: admission },
+  ),
 });
 const of = (type: 'abort' | 'release' | 'renew' | 'abandon') =>
   fc.record({ type: fc.constant(type), which });
@@ -68,6 +80,7 @@ export interface CrashingStore {
 interface Waiting {
   readonly process: Process;
   readonly key: string;
+  readonly admission: Admission | undefined;
   readonly abort: AbortController;
   readonly until: number;
 }
@@ -75,6 +88,7 @@ interface Waiting {
 interface Held {
   readonly process: Process;
   readonly hold: ManagedHold;
+  readonly mode: Admission['mode'];
 }
 
 interface Process extends CrashingStore {
@@ -84,7 +98,7 @@ interface Process extends CrashingStore {
 
 /**
  * Plays steps on managers that share a backend, in virtual time, and compares every moment with
- * what a lock promises: one holder per key; tokens that grow; callers of one process served in order of arrival; an abort
+ * what a lock promises: one holder per key, or any number of shared ones, or two permits; tokens that grow; order of arrival; an abort
  * answered with its reason; a release that frees; a crash that costs a lease; everybody who waits on is served.
  *
  * @returns what was violated, in words; empty if nothing was.
@@ -156,16 +170,16 @@ class LockRun {
     await closed;
   }
 
-  async #acquire({ manager, key, ...times }: Step & { type: 'acquire' }): Promise<void> {
+  async #acquire({ manager, key, admission, ...times }: Step & { type: 'acquire' }): Promise<void> {
     const process = this.#process(manager);
     if (process.crashed) return;
     const until = this.time.now + times.waitTimeMs;
-    const waiting = { process, key: `key${key}`, abort: new AbortController(), until };
+    const waiting = { process, key: `key${key}`, admission, abort: new AbortController(), until };
     const { signal } = waiting.abort;
     this.#waiting.add(waiting);
     let hold: ManagedHold;
     try {
-      hold = await process.managed.enter(waiting.key, times, signal);
+      hold = await process.managed.enter(waiting.key, times, signal, admission);
     } catch (error) {
       this.#waiting.delete(waiting);
       return this.#refused(waiting, error);
@@ -175,22 +189,23 @@ class LockRun {
   }
 
   #served(waiting: Waiting, hold: ManagedHold): void {
-    const { process, key } = waiting;
+    const { key, admission } = waiting;
     const first = [...this.#waiting].find(
-      (it) =>
-        it.process === process &&
-        it.key === key &&
-        !it.abort.signal.aborted &&
-        this.time.now < it.until,
+      (it) => isAhead(it, waiting) && !it.abort.signal.aborted && this.time.now < it.until,
     );
-    this.#demand(first === undefined || first === waiting, 'a caller of the same process overtook');
+    this.#demand(first === undefined || first === waiting, 'a caller was overtaken');
     this.#waiting.delete(waiting);
+    const mode = admission?.mode ?? 'exclusive';
+    if (mode === 'exclusive') this.#checkToken(key, hold.fencingToken!);
+    else this.#demand(hold.fencingToken === null, 'holders together have a token');
+    this.#held.add({ process: waiting.process, hold, mode });
+    this.#checkExclusion();
+  }
+
+  #checkToken(key: string, token: bigint): void {
     const last = this.#lastToken.get(key) ?? -1n;
-    const token = hold.fencingToken!;
     this.#demand(token > last, `token ${token} after ${last}`);
     this.#lastToken.set(key, token);
-    this.#held.add({ process, hold });
-    this.#checkExclusion();
   }
 
   #refused({ abort, until }: Waiting, error: unknown): void {
@@ -231,11 +246,16 @@ class LockRun {
 
   /** Of a holder that crashed too: until its deadline it may have acted on its hold. */
   #checkExclusion(): void {
-    const holders = new Map<string, number>();
-    for (const { hold } of this.#held) {
-      if (hold.isHeld()) holders.set(hold.key, (holders.get(hold.key) ?? 0) + 1);
+    const holders = new Map<string, Held['mode'][]>();
+    for (const { hold, mode } of this.#held) {
+      if (hold.isHeld()) holders.set(hold.key, [...(holders.get(hold.key) ?? []), mode]);
     }
-    for (const [key, count] of holders) this.#demand(count === 1, `${count} holders of ${key}`);
+    for (const [key, modes] of holders) {
+      const [first] = modes;
+      const most = { exclusive: 1, shared: Infinity, permit: 2 }[first!];
+      const kept = modes.length <= most && modes.every((mode) => mode === first);
+      this.#demand(kept, `holders of ${key}: ${modes.join(', ')}`);
+    }
   }
 
   #process(index: number): Process {
@@ -245,6 +265,13 @@ class LockRun {
   #demand(kept: boolean, what: string): void {
     if (!kept) this.violations.push(what);
   }
+}
+
+/** Callers of turns are served in order within their process, those of the line in order over all processes; each among themselves. */
+function isAhead(one: Waiting, other: Waiting): boolean {
+  if (one.key !== other.key || (one.admission === undefined) !== (other.admission === undefined))
+    return false;
+  return one.admission !== undefined || one.process === other.process;
 }
 
 function pick<T>(from: ReadonlySet<T>, index: number): T | undefined {
