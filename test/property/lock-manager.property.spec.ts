@@ -187,7 +187,7 @@ class GenerousWorld extends MemoryWorld {
 class MixingWorld extends MemoryWorld {
   override mayEnter(place: LinePlace): boolean {
     const entry = this.live(place.key);
-    return super.mayEnter(place) || (entry?.together != null && place.admission.mode === 'shared');
+    return super.mayEnter(place) || (place.admission.mode === 'shared' && !!entry?.together);
   }
 }
 
