@@ -1,0 +1,80 @@
+import { readFileSync } from 'node:fs';
+import { type LockStore, memoryStore, type StoreTraits } from 'nestjs-distributed-lock';
+import { mysqlStore } from 'nestjs-distributed-lock/mysql';
+import { postgresStore } from 'nestjs-distributed-lock/postgres';
+import { redisStore } from 'nestjs-distributed-lock/redis';
+import { redlockStore } from 'nestjs-distributed-lock/redlock';
+import { tableStore } from 'nestjs-distributed-lock/table';
+import { zookeeperStore } from 'nestjs-distributed-lock/zookeeper';
+import { DataSource } from 'typeorm';
+import { describe, expect, it } from 'vitest';
+
+/** Never opened: what a store promises is known before it has a server. */
+const STORES: Readonly<Record<string, LockStore>> = {
+  Redis: redisStore({ connection: 'redis://unused' }),
+  Redlock: redlockStore({ connections: ['redis://unused'] }),
+  ZooKeeper: zookeeperStore({ connectString: 'unused:2181' }),
+  PostgreSQL: postgresStore({ connection: 'postgres://unused/unused' }),
+  'MySQL, MariaDB': mysqlStore({ connection: 'mysql://unused/unused' }),
+  'a table': tableStore({
+    dataSource: new DataSource({ type: 'postgres' }),
+  }),
+  memory: memoryStore(),
+};
+
+const yes = (has: boolean): string => (has ? 'yes' : '–');
+
+const FEATURES: Readonly<Record<string, (traits: StoreTraits) => string>> = {
+  'exclusive locks, re-entry, several keys, jobs, leader election, mutex objects': () => 'yes',
+  'fencing tokens, so `fenced`': ({ fencing }) => yes(fencing !== 'none'),
+  'read/write locks: `mode`': ({ offers }) => yes(offers.includes('shared')),
+  'semaphores: `permits`': ({ offers }) => yes(offers.includes('permits')),
+  'order of arrival over all servers': ({ fair, offers }) => {
+    if (fair === 'fifo') return 'always';
+    return offers.includes('fair') ? 'with `fair`' : '–';
+  },
+  '`holdAtLeast` outlives the server that ran': ({ keeps }) => yes(keeps === 'server'),
+  'a crash frees the lock after': ({ ownership }) => `the ${ownership}`,
+  'waiters learn of a release by': ({ wakes }) => (wakes === 'push' ? 'a message' : 'polling'),
+};
+
+const cells = (line: string): readonly string[] =>
+  line
+    .split('|')
+    .slice(1, -1)
+    .map((cell) => cell.trim());
+
+function tableOf(text: string): readonly (readonly string[])[] {
+  const table = /<!-- features -->\n+((?:\|.*\n)+)/.exec(text)?.[1] ?? '';
+  return table
+    .trim()
+    .split('\n')
+    .filter((line) => !/^\|[\s:|-]+\|$/.test(line))
+    .map(cells);
+}
+
+function expected(): readonly (readonly string[])[] {
+  const stores = Object.values(STORES);
+  return [
+    ['', ...Object.keys(STORES)],
+    ...Object.entries(FEATURES).map(([feature, of]) => [
+      feature,
+      ...stores.map(({ traits }) => of(traits)),
+    ]),
+  ];
+}
+
+describe('the table of features in the README', () => {
+  const readme = readFileSync(new URL('../../README.md', import.meta.url), 'utf8');
+
+  it('says what the traits of the stores say', () => {
+    const rows = expected().map((row) => `| ${row.join(' | ')} |`);
+    expect(tableOf(readme), `the table should be:\n${rows.join('\n')}`).toEqual(expected());
+  });
+
+  it('control: one wrong cell is seen', () => {
+    const wrong = readme.replace('| always ', '| –      ');
+    expect(wrong).not.toBe(readme);
+    expect(tableOf(wrong)).not.toEqual(expected());
+  });
+});
