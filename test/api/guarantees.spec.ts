@@ -4,7 +4,7 @@ import { expect, it } from 'vitest';
 
 const root = fileURLToPath(new URL('../../', import.meta.url));
 const page = readFileSync(`${root}docs/guarantees.md`, 'utf8');
-const named = [...page.matchAll(/`(test\/[^`]+\.ts)`(?: "([^"]+)")?/g)].map((match) => ({
+const named = [...page.matchAll(/`(test\/[^`]+\.m?[jt]s)`(?: "([^"]+)")?/g)].map((match) => ({
   file: match[1]!,
   title: match[2],
 }));

@@ -2,6 +2,7 @@ import type { INestApplicationContext } from '@nestjs/common';
 import { DistributedLockService } from 'nestjs-distributed-lock';
 import { DataSource } from 'typeorm';
 import { afterAll, beforeAll, expect, it } from 'vitest';
+import { until } from '../support/until.js';
 import { describeWith, redisUrl } from '../support/with-services.js';
 import { counterApp, CounterService } from './counter-app.js';
 import { type CounterDatabase, counterDatabase } from './counter-database.js';
@@ -24,6 +25,13 @@ describeWith('redis', 'postgres')('with a COMMIT that takes 20 ms', () => {
     await Promise.all(servers.map((app) => app.close()));
     await database.drop();
   });
+
+  const poolOf = (app: INestApplicationContext) =>
+    (
+      app.get(DataSource).driver as unknown as {
+        master: { totalCount: number; idleCount: number; waitingCount: number };
+      }
+    ).master;
 
   it('the next holder always reads what the last one wrote', async () => {
     const id = await database.counter('locked');
@@ -61,11 +69,7 @@ describeWith('redis', 'postgres')('with a COMMIT that takes 20 ms', () => {
     const id = await database.counter('busy');
     const holder = await servers[0]!.get(DistributedLockService).acquire(`counter:${id}`);
     const waiting = Array.from({ length: 20 }, () => services()[0]!.add(id));
-    const pool = (
-      servers[0]!.get(DataSource).driver as unknown as {
-        master: { totalCount: number; idleCount: number; waitingCount: number };
-      }
-    ).master;
+    const pool = poolOf(servers[0]!);
     // Twenty callers are past their key and wait for the lock; another query still gets a connection at once.
     await servers[0]!.get(DataSource).query('SELECT 1');
     expect(pool.totalCount - pool.idleCount).toBe(0);
@@ -73,5 +77,21 @@ describeWith('redis', 'postgres')('with a COMMIT that takes 20 ms', () => {
     await holder.release();
     await Promise.all(waiting);
     expect(await database.value(id)).toBe(20);
+  });
+
+  it('control: with the transaction outside of the lock, they hold the whole pool', async () => {
+    const locks = servers[0]!.get(DistributedLockService);
+    const holder = await locks.acquire('exhausted');
+    const waiting = Array.from({ length: 20 }, () =>
+      servers[0]!.get(DataSource).transaction(async () => {
+        const hold = await locks.outsideTransaction(() => locks.acquire('exhausted'));
+        await hold.release();
+      }),
+    );
+    const pool = poolOf(servers[0]!);
+    await until('nobody else gets a connection', () => pool.waitingCount === 15);
+    expect(pool.totalCount - pool.idleCount).toBe(5);
+    await holder.release();
+    await Promise.all(waiting);
   });
 });

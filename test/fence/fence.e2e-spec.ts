@@ -298,6 +298,21 @@ describe.each(WORLDS)('the fence on %s', (name) => {
       expect(Number(row!.n)).toBe(keys.length);
     });
 
+    it.skipIf(name === 'postgres')(
+      'control: in a column with the collation of the server, keys that differ in case are one',
+      async () => {
+        const table = `collated_${world.fences}`;
+        await world.query(`CREATE TABLE ${table} (lock_key VARCHAR(255) PRIMARY KEY)`);
+        try {
+          await world.query(`INSERT INTO ${table} VALUES ('Order:1')`);
+          const error = await rejection(world.query(`INSERT INTO ${table} VALUES ('order:1')`));
+          expect(error).toMatchObject({ driverError: { code: 'ER_DUP_ENTRY' } });
+        } finally {
+          await world.query(`DROP TABLE ${table}`);
+        }
+      },
+    );
+
     it('keeps the rows of different stores apart', async () => {
       const other = await world.actor({}, {}, 'redis');
       await run(newer, holdWith(8), async () => undefined);

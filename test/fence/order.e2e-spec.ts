@@ -171,12 +171,17 @@ describe.each(['postgres', 'mariadb'] as const)(
         expect(await world.balance()).toBe(101);
       });
 
-      it('60 increments at a time lose none', async () => {
-        await Promise.all(
-          Array.from({ length: 60 }, () => locks.withTransaction('account:1', add)),
-        );
-        expect(await world.balance()).toBe(160);
-      });
+      it.each(['READ COMMITTED', 'REPEATABLE READ', 'SERIALIZABLE'] as const)(
+        '60 increments at a time lose none, at %s',
+        async (isolation) => {
+          await Promise.all(
+            Array.from({ length: 60 }, () =>
+              locks.withTransaction('account:1', { transaction: { isolation } }, add),
+            ),
+          );
+          expect(await world.balance()).toBe(160);
+        },
+      );
     });
   },
 );

@@ -289,6 +289,16 @@ describe.skipIf(!canHave('postgres'))('callbacks of a locked transaction', () =>
     expect(order).toEqual(['committed']);
   });
 
+  it('control: with TypeORM alone, the error of such a subscriber does not tell that it is committed', async () => {
+    const hook = new Error('hook');
+    const plain = world.dataSource();
+    await plain.initialize();
+    plain.subscribers.push({ afterTransactionCommit: () => Promise.reject(hook) });
+    const error = await rejection(plain.transaction((manager) => world.write(manager, 7)));
+    expect(error).toBe(hook);
+    expect(await world.balance()).toBe(7);
+  });
+
   it('are refused outside of a locked transaction, and after its end', async () => {
     expect(() => afterCommit(() => undefined)).toThrow(LockConfigurationError);
     await actor.dataSource.transaction(async () => {
