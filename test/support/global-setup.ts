@@ -1,5 +1,5 @@
 import type { TestProject } from 'vitest/node';
-import { canStartRedis, canStartZooKeeper, getServices } from './services.js';
+import { canStartRedis, canStartZooKeeper, getServices, type Services } from './services.js';
 
 declare module 'vitest' {
   interface ProvidedContext {
@@ -20,9 +20,22 @@ declare module 'vitest' {
 
 const say = (line: string) => process.stderr.write(`${line}\n`);
 
-/** One server of each kind for the run, taken away at its end. */
+/** The servers of a run, in whose process the set-up of every Vitest project is a module of its own. */
+interface Run {
+  servers?: { readonly services: Services; users: number } | undefined;
+}
+const run: Run = ((globalThis as Record<symbol, unknown>)[Symbol.for('servers of this run')] ??=
+  {});
+
+/** One server of each kind for the run, shared by the projects that need them; the last one takes them away. */
 export default async function setup(project: TestProject): Promise<() => Promise<void>> {
-  const services = await getServices(['redis', 'postgres', 'mariadb', 'zookeeper'], say);
+  run.servers ??= {
+    services: await getServices(['redis', 'postgres', 'mariadb', 'zookeeper'], say),
+    users: 0,
+  };
+  const { servers } = run;
+  const { services } = servers;
+  servers.users += 1;
   project.provide('redisUrl', services.available.get('redis')?.url ?? null);
   project.provide('databaseUrl', services.available.get('postgres')?.url ?? null);
   project.provide('mysqlUrl', services.available.get('mariadb')?.url ?? null);
@@ -31,6 +44,9 @@ export default async function setup(project: TestProject): Promise<() => Promise
   project.provide('canStartZooKeeper', canStartZooKeeper());
 
   return async () => {
+    servers.users -= 1;
+    if (servers.users > 0) return;
+    run.servers = undefined;
     await services.stop();
     for (const { name, reason } of services.missing) say(`not tested: ${name} (${reason})`);
     if (!canStartRedis())
