@@ -19,24 +19,23 @@ const shortened = (query: string) =>
 
 /** One application whose transactions belong to a library. */
 export class InteropApp {
-  /** What happened, in order: events of the locks, and statements of the default DataSource. */
-  readonly happened: string[] = [];
-
   private constructor(
     readonly nest: INestApplicationContext,
     readonly library: Library,
+    /** In order: events of the locks, and statements of the default DataSource. */
+    readonly happened: string[],
   ) {}
 
-  /** @throws what the application throws at boot; nothing is left open. */
+  /** @throws what the application throws at boot. */
   static async start(
     library: Library,
     urls: Readonly<Record<DataSourceName, string>>,
     providers: readonly Provider[] = [],
     options: TypeOrmTransactionsOptions = {},
   ): Promise<InteropApp> {
-    const log: string[] = [];
+    const happened: string[] = [];
     const logger: Logger = Object.assign(new StatementLog(), {
-      logQuery: (query: string) => log.push(shortened(query)),
+      logQuery: (query: string) => happened.push(shortened(query)),
     });
     class AppModule {}
     Module({
@@ -75,10 +74,9 @@ export class InteropApp {
         logger: false,
         abortOnError: false,
       });
-      const app = new InteropApp(nest, library);
-      log.length = 0;
-      Object.assign(app, { happened: log });
-      app.locks.events.on(({ type }) => log.push(type));
+      happened.length = 0;
+      const app = new InteropApp(nest, library, happened);
+      app.locks.events.on(({ type }) => happened.push(type));
       return app;
     } catch (error) {
       library.forget();
