@@ -201,12 +201,12 @@ const ACL_PUSH = (prefix: string): string[] => [
   `&${prefix}:inbox:*`,
   '+subscribe',
   '+publish',
-  '+zadd',
-  '+zscore',
   '+zpopmin',
-  '+zrem',
 ];
-const ACL_ALWAYS = ['+eval', '+evalsha', '+get', '+set', '+del', '+pttl', '+pexpire', '+time'];
+const ACL_ALWAYS = [
+  ...['+eval', '+evalsha', '+get', '+set', '+del', '+pttl', '+pexpire', '+time'],
+  ...['+zadd', '+zrem', '+zscore', '+zrange', '+zcard', '+zremrangebyscore'],
+];
 const ACL_CONNECTION = ['+ping', '+info'];
 
 describeWith('ownRedis')('with an ACL user', () => {
@@ -236,6 +236,17 @@ describeWith('ownRedis')('with an ACL user', () => {
     describe(`wake: '${wake}'`, () => {
       const rules = [...rulesOf[wake], ...ACL_ALWAYS, ...ACL_CONNECTION];
 
+      /** Readers and a writer, in the line. */
+      async function readAndWrite(one: LockStore, two: LockStore): Promise<void> {
+        const key = freshKey();
+        const admission = { mode: 'shared', fair: false } as const;
+        const reader = await take(one, key, { admission });
+        const writer = take(two, key, { admission: { mode: 'exclusive', fair: true } });
+        expect(await one.renew([{ grant: reader, leaseTimeMs: 60_000 }])).toEqual([true]);
+        expect(await one.release(reader)).toBe('released');
+        expect(await two.release(await writer)).toBe('released');
+      }
+
       async function open(allowed: readonly string[]): Promise<[LockStore, LockStore]> {
         const connection = await connectionOf(allowed);
         const stores: [LockStore, LockStore] = [
@@ -260,6 +271,7 @@ describeWith('ownRedis')('with an ACL user', () => {
         expect(await one.renew([{ grant, leaseTimeMs: 60_000 }])).toEqual([true]);
         expect(await one.release(grant)).toBe('released');
         expect(await two.release(await waiting)).toBe('released');
+        await readAndWrite(one, two);
         for (const store of [one, two]) await store.close();
       });
 

@@ -248,10 +248,11 @@ describe.skipIf(!inject('canStartRedis'))('redisStore on a Redis Cluster', () =>
 
   it('the documented permissions are enough', async () => {
     const p = world.namespace;
-    const push = ['+subscribe', '+publish', '+zadd', '+zscore', '+zpopmin', '+zrem'];
+    const push = ['+subscribe', '+publish', '+zpopmin'];
+    const line = ['+zadd', '+zrem', '+zscore', '+zrange', '+zcard', '+zremrangebyscore'];
     const all = ['+eval', '+evalsha', '+get', '+set', '+del', '+pttl', '+pexpire', '+time'];
     const cluster1 = ['+ping', '+info', '+cluster|slots', '+cluster|info'];
-    const rules = ['on', '>x', `~${p}:*`, `&${p}:inbox:*`, ...push, ...all, ...cluster1];
+    const rules = ['on', '>x', `~${p}:*`, `&${p}:inbox:*`, ...push, ...line, ...all, ...cluster1];
     for (const client of world.clients) await client.call('ACL', 'SETUSER', 'least', ...rules);
     const redisOptions = { username: 'least', password: 'x' };
     const connection = new Cluster([...cluster.startNodes], { redisOptions, lazyConnect: true });

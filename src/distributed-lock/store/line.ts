@@ -11,7 +11,14 @@ import type {
 } from './line-backend.js';
 import { LineCaller } from './line-caller.js';
 import { LineGrant } from './line-grant.js';
-import type { AcquireRequest, Admission, LockGrant, ReleaseResult, Renewal } from './lock-store.js';
+import type {
+  AcquireRequest,
+  Admission,
+  LockGrant,
+  ReleaseResult,
+  Renewal,
+  StoreTraits,
+} from './lock-store.js';
 import { UntoldReleases } from './untold-releases.js';
 
 /** A request that says who may be inside together, and in which order. */
@@ -34,8 +41,7 @@ export class Line implements LineListener {
 
   constructor(
     private readonly backend: LineBackend,
-    /** Name of the store, for errors. */
-    private readonly storeName: string,
+    private readonly traits: Pick<StoreTraits, 'name' | 'wakes'>,
     /** Random id; every owner id starts with it. Not the one that the turns of the same process have. */
     private readonly lineId: string,
   ) {
@@ -216,7 +222,7 @@ export class Line implements LineListener {
     if (trouble === null) return this.#giveUp(caller, () => caller.resolve(null));
     const [detail, cause] =
       typeof trouble === 'string' ? [trouble, undefined] : [trouble.detail, trouble];
-    const error = new LockStoreUnavailableError(this.storeName, key, detail, { cause });
+    const error = new LockStoreUnavailableError(this.traits.name, key, detail, { cause });
     this.#giveUp(caller, () => caller.reject(error));
   }
 
@@ -242,9 +248,9 @@ export class Line implements LineListener {
     return !this.#abandoned.has(owner) && this.#callerOf(place) === null;
   }
 
-  /** Of those who are called when their time comes, only the first looks by itself; the others have no place, or none they know of. */
+  /** Of those who are called when their time comes, only the first looks by itself. */
   #watchFirst(paused: LineCaller): void {
-    if (!paused.isQueued) paused.watch();
+    if (!paused.isQueued || this.traits.wakes === 'poll') paused.watch();
     for (const caller of this.#callersOf(paused.place.key)) {
       if (caller.isQueued) return caller.watch();
     }

@@ -20,5 +20,5 @@ export function memoryStore(): LockStore {
 export function memoryStoreIn(world: MemoryWorld, bounds?: TurnBounds): LockStore {
   const id = randomUUID();
   const turns = new QueueingLockStore(new MemoryBackend(world), id, bounds);
-  return new LineLockStore(turns, new Line(new MemoryLine(world), 'memory', `${id}.line`));
+  return new LineLockStore(turns, new Line(new MemoryLine(world), turns.traits, `${id}.line`));
 }

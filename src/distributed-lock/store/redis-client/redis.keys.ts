@@ -5,9 +5,11 @@ export interface RedisLockKeys {
   readonly lock: string;
   readonly fence: string;
   readonly waiting: string;
+  /** Holders that are not alone. */
+  readonly held: string;
 }
 
-/** Names keys and channels: `<keyPrefix><namespace>:{<key>}:lock`, `…:fence`, `…:wait`, and `<keyPrefix><namespace>:inbox:<process>`. */
+/** Names keys and channels: `<keyPrefix><namespace>:{<key>}:lock`, `…:fence`, `…:wait`, `…:held`, and `<keyPrefix><namespace>:inbox:<process>`. */
 export class RedisKeyspace {
   readonly #prefix: string;
 
@@ -18,7 +20,12 @@ export class RedisKeyspace {
   of(key: LockKey): RedisLockKeys {
     // A brace in a key would end the hash tag early; `%` is encoded too, so that no two keys become one.
     const tag = `${this.#prefix}{${key.replace(/[%{}]/g, encodeURIComponent)}}`;
-    return { lock: `${tag}:lock`, fence: `${tag}:fence`, waiting: `${tag}:wait` };
+    return {
+      lock: `${tag}:lock`,
+      fence: `${tag}:fence`,
+      waiting: `${tag}:wait`,
+      held: `${tag}:held`,
+    };
   }
 
   /** Prefix of inbox channels; a process's id follows. */

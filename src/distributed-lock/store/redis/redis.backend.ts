@@ -16,6 +16,7 @@ import type {
 } from '../turn-backend.js';
 import { checkProbe } from '../redis-client/redis.errors.js';
 import type { LockConnections } from './redis.connections.js';
+import { RedisLine } from './redis.line.js';
 import { type LinkTiming, RedisLink } from './redis.link.js';
 
 /** How waiting works against this server. */
@@ -35,6 +36,8 @@ const POLL_LONGEST_MS = 250;
 /** The commands of the lock, on one Redis. */
 export class RedisBackend implements TurnBackend {
   readonly traits: StoreTraits;
+  /** Callers with a place of their own, on the same connections. */
+  readonly line: RedisLine;
   readonly #link: RedisLink;
   /** Highest turn number seen, over all keys: whoever saw it never accepts a lower one, also after the server lost its data. */
   #seen = 0;
@@ -48,6 +51,13 @@ export class RedisBackend implements TurnBackend {
     private readonly waitReplicas: number,
   ) {
     this.#link = new RedisLink(connect, timing);
+    this.line = new RedisLine(this.#link, process !== '', timing.claimMs, {
+      seen: () => this.#seen,
+      tokens: (turn) => this.#tokens(turn),
+      numberOf: (token) => turnNumber({ first: token, size: 1 }),
+      replicated: (key) => this.#replicated(key),
+      lookAgainIn: (pttlMs, attempt) => this.#lookAgainIn(pttlMs, attempt),
+    });
     this.traits = {
       name: 'redis',
       ownership: 'lease',
@@ -55,13 +65,20 @@ export class RedisBackend implements TurnBackend {
       fair: 'process',
       wakes: process === '' ? 'poll' : 'push',
       reach: 'server',
-      offers: [],
+      offers: ['shared', 'permits', 'fair'],
       keeps: 'process',
     };
   }
 
   async open(namespace: string, timeoutMs: number, listener: BackendListener): Promise<void> {
-    await this.#link.open(namespace, this.process, timeoutMs, listener);
+    await this.#link.open(namespace, this.process, timeoutMs, {
+      woken: (key) => listener.woken(key),
+      called: (message) => this.line.called(message),
+      ready: () => {
+        listener.ready();
+        this.line.ready();
+      },
+    });
     await this.#probe();
   }
 

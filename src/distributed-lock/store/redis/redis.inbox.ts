@@ -2,15 +2,21 @@ import type { Redis } from 'ioredis';
 import type { LockKey } from '../../key/lock-key.js';
 import { SilenceWatch } from '../redis-client/redis.silence.js';
 
+/** Puts the name of a process and of its line apart. */
+export const LINE = '.line';
+
 interface InboxListener {
   woken(key: LockKey): void;
+  /** To a caller in the line, as `call` in `scripts/shared.lua` sends it. */
+  called(message: string): void;
   /** The subscription is confirmed, for the first time or again. */
   subscribed(): void;
   failed(error: unknown): void;
 }
 
 /**
- * One subscription per process, for its whole life: wake-ups are addressed to a process and name the key.
+ * One subscription per process, for its whole life: wake-ups are addressed to a process and name the key. A second channel, subscribed
+ * along with it, is for the process's callers in the line.
  *
  * Messages sent while the connection is down are lost. So after every (re)connection, once the subscription is confirmed, every
  * waiting key is looked at again.
@@ -26,7 +32,10 @@ export class RedisInbox {
   ) {
     this.#silence = new SilenceWatch(client, silentMs);
     client.on('ready', () => void this.#subscribe());
-    client.on('message', (_channel: string, message: string) => listener.woken(message as LockKey));
+    client.on('message', (to: string, message: string) => {
+      if (to === channel) listener.woken(message as LockKey);
+      else if (message !== '') listener.called(message); // empty: somebody looks whether this process lives
+    });
   }
 
   /** Notices a connection that is open but silent. Call it from time to time while somebody waits. */
@@ -42,7 +51,7 @@ export class RedisInbox {
 
   async #subscribe(): Promise<void> {
     try {
-      await this.client.subscribe(this.channel);
+      await this.client.subscribe(this.channel, this.channel + LINE);
       this.listener.subscribed();
     } catch (error) {
       this.listener.failed(error);

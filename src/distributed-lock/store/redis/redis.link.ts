@@ -20,6 +20,12 @@ export interface LinkTiming {
   readonly safetyLookMs: number;
 }
 
+/** What the server tells by itself. */
+export interface LinkListener extends Pick<BackendListener, 'woken' | 'ready'> {
+  /** A message to a caller in the line. */
+  called(message: string): void;
+}
+
 type Silences = Readonly<Record<'commands' | 'renewals', Silence>>;
 
 interface OpenLink {
@@ -55,7 +61,7 @@ export class RedisLink {
     namespace: string,
     process: string,
     timeoutMs: number,
-    listener: BackendListener,
+    listener: LinkListener,
   ): Promise<void> {
     const connections = this.connect();
     this.#keyspace = new RedisKeyspace(connections.keyPrefix, namespace);
@@ -100,7 +106,7 @@ export class RedisLink {
   #whenConnected(
     connections: LockConnections,
     process: string,
-    listener: BackendListener,
+    listener: LinkListener,
   ): Promise<void> {
     const silentMs = 2 * this.timing.commandTimeoutMs;
     return new Promise((resolve, reject) => {
@@ -116,6 +122,7 @@ export class RedisLink {
       };
       const inboxListener = {
         woken: (key: LockKey) => listener.woken(key),
+        called: (message: string) => listener.called(message),
         subscribed: () => report('inbox'),
         failed,
       };

@@ -3,10 +3,13 @@ import type { Cluster } from 'ioredis';
 import { type Duration, durationMs, show } from '../../distributed-lock.duration.js';
 import { LockConfigurationError } from '../../distributed-lock.errors.js';
 import { refuseUnknownOptions } from '../../distributed-lock.options.js';
+import { Line } from '../line.js';
+import { LineLockStore } from '../line.lock-store.js';
 import type { LockStore } from '../lock-store.js';
 import { QueueingLockStore } from '../queueing.lock-store.js';
 import { RedisBackend } from './redis.backend.js';
 import { checkConnection, type RedisConnection } from '../redis-client/redis.connection.js';
+import { LINE } from './redis.inbox.js';
 import { isCluster, type LockConnections, lockConnections } from './redis.connections.js';
 
 /** Options of {@link redisStore}. Times are milliseconds, or a text such as `'2s'`. */
@@ -49,7 +52,8 @@ const OPTIONS = [
 
 /** A process that has waited so long gets the key reserved when it is its turn, so that others cannot overtake it for ever. */
 const PATIENCE_MS = 100;
-const CLAIM_MS = 200;
+/** How long a key is kept for whoever was called. Where nobody is, the next one must have looked by then. */
+const CLAIM_MS = { push: 200, poll: 600 } as const;
 
 /**
  * Locks on one Redis, a Sentinel group, or a Redis Cluster, 5.0 or newer.
@@ -81,14 +85,15 @@ export function redisStore(options: RedisStoreOptions): LockStore {
     commandTimeoutMs,
     safetyLookMs: durationMs('redisStore.safetyLook', options.safetyLook ?? 5_000, 10),
     patienceMs: PATIENCE_MS,
-    claimMs: CLAIM_MS,
+    claimMs: CLAIM_MS[wake],
   };
   const inbox = wake === 'push' ? processId : '';
   const backend = new RedisBackend(connect, inbox, timing, waitReplicas);
-  return new QueueingLockStore(backend, processId, {
+  const turns = new QueueingLockStore(backend, processId, {
     maxGrants: grantsPerTurn(options.turnGrants ?? 16),
     maxTimeMs: durationMs('redisStore.turnTime', options.turnTime ?? 50, 0),
   });
+  return new LineLockStore(turns, new Line(backend.line, turns.traits, `${processId}${LINE}`));
 }
 
 function grantsPerTurn(value: number): number {

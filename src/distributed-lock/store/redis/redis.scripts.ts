@@ -10,6 +10,10 @@ export interface ScriptConnection {
   lockPass(...keysAndArgs: Argument[]): Reply;
   lockRelease(...keysAndArgs: Argument[]): Reply;
   lockProbe(...keysAndArgs: Argument[]): Reply;
+  lineEnter(...keysAndArgs: Argument[]): Reply;
+  lineLeave(...keysAndArgs: Argument[]): Reply;
+  /** The first argument is the number of keys. */
+  lineStay(keyCount: number, ...keysAndArgs: Argument[]): Reply;
   /** The first argument is the number of keys. */
   lockRenew(keyCount: number, ...keysAndArgs: Argument[]): Reply;
 }
@@ -18,15 +22,24 @@ const FOLDER = new URL('./scripts/', import.meta.url);
 
 const SCRIPTS = {
   lockAcquire: { file: 'acquire', numberOfKeys: 3 },
-  lockPass: { file: 'pass', numberOfKeys: 3 },
-  lockRelease: { file: 'release', numberOfKeys: 2 },
   lockProbe: { file: 'probe', numberOfKeys: 2 },
   lockRenew: { file: 'renew', numberOfKeys: undefined },
+} as const;
+
+/** Those that may let callers of the line in. */
+const LINE_SCRIPTS = {
+  lockPass: { file: 'pass', numberOfKeys: 3 },
+  lockRelease: { file: 'release', numberOfKeys: 2 },
+  lineEnter: { file: 'enter', numberOfKeys: 2 },
+  lineLeave: { file: 'leave', numberOfKeys: 2 },
+  lineStay: { file: 'stay', numberOfKeys: undefined },
 } as const;
 
 export function withScripts<Client extends Redis | Cluster>(
   client: Client,
 ): Client & ScriptConnection {
-  defineScripts(client, FOLDER, SCRIPTS, `${luaSource(FOLDER, 'shared')}\n`);
+  const [shared, line] = [luaSource(FOLDER, 'shared'), luaSource(FOLDER, 'line')];
+  defineScripts(client, FOLDER, SCRIPTS, `${shared}\n`);
+  defineScripts(client, FOLDER, LINE_SCRIPTS, `${shared}\n${line}\n`);
   return client as Client & ScriptConnection;
 }

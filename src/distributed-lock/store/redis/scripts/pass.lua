@@ -24,9 +24,7 @@ if not current or owner_of(current) ~= owner then return { 0 } end
 
 redis.call('ZREM', KEYS[3], process)
 -- Popped and published before the key is touched: dead processes in the queue do not end the turn.
-local woken, since = wake_first(KEYS[3], ARGV[5], ARGV[6], ARGV[9])
-if woken then
-  leave_to(KEYS[1], woken, since, ARGV[7], ARGV[8])
+if hand_over(KEYS[1], KEYS[3], ARGV[5], ARGV[6], ARGV[7], ARGV[8], ARGV[9]) then
   return { 2, queue_last(KEYS[3], process) }
 end
 return { 1, start_turn(KEYS[1], KEYS[2], owner, math.max(lease, redis.call('PTTL', KEYS[1])), ARGV[4]) }

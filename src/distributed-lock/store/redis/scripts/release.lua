@@ -22,7 +22,9 @@ local held = current and owner ~= '' and owner_of(current) == owner
 local reserved = current == 'r:' .. process
 
 if current and not held and not reserved then
-  if not more and process ~= '' then redis.call('ZREM', KEYS[2], process) end
+  local left = not more and process ~= '' and redis.call('ZREM', KEYS[2], process) == 1
+  -- It stood between the holders and callers that they tolerate.
+  if left and string.sub(current, 1, 2) == 'q:' then admit(line_of(KEYS[1], KEYS[2], ARGV[4], ARGV[5], ARGV[8], ARGV[7])) end
   return { -1, 0 }
 end
 -- Reserved for this process, and its next caller is about to use it.
@@ -38,6 +40,5 @@ if more then
 else
   redis.call('ZREM', KEYS[2], process)
 end
-local woken, since = wake_first(KEYS[2], ARGV[4], ARGV[5], ARGV[8])
-if woken then leave_to(KEYS[1], woken, since, ARGV[6], ARGV[7]) end
+local woken = hand_over(KEYS[1], KEYS[2], ARGV[4], ARGV[5], ARGV[6], ARGV[7], ARGV[8])
 return { held and 1 or 0, woken and 1 or 0 }

@@ -42,6 +42,26 @@ local function queue_last(waiting, process)
   return since
 end
 
+-- A caller's place in the line: its kind, limit, owner id and process; nil for a process that waits for a turn.
+local function place_of(member)
+  return string.match(member, '^(%a)(%d*):(([^:]+):%d+)$')
+end
+
+-- Tells whoever waits under this name: a process that the key may be free, a caller that it was let in (`in_ms` 0) or when to look.
+-- Returns how many heard it.
+local function call(inbox, member, in_ms, message)
+  if inbox == '' then return 0 end
+  local _, _, _, process = place_of(member)
+  if not process then return redis.call('PUBLISH', inbox .. member, message) end
+  return redis.call('PUBLISH', inbox .. process, in_ms .. ' ' .. member .. ' ' .. message)
+end
+
+-- Whether nobody listens there any more. Processes have a second channel, for their callers in the line; it ignores an empty message.
+local function is_dead(inbox, member)
+  local _, _, _, process = place_of(member)
+  return redis.call('PUBLISH', inbox .. (process or member .. '.line'), '') == 0
+end
+
 -- Wakes the process that has waited longest and still listens: one that died has no subscriber and is skipped.
 -- Where receivers cannot be counted (`counted` '0': in a Cluster, PUBLISH answers for one node) the first is taken for alive.
 -- Returns its id and since when it waited, or nil.
@@ -49,7 +69,7 @@ local function wake_first(waiting, inbox, message, counted)
   while true do
     local first = redis.call('ZPOPMIN', waiting)
     if not first[1] then return nil end
-    if redis.call('PUBLISH', inbox .. first[1], message) > 0 then return first[1], tonumber(first[2]) end
+    if call(inbox, first[1], 0, message) > 0 then return first[1], tonumber(first[2]) end
     if counted == '0' then return first[1], tonumber(first[2]) end
   end
 end
