@@ -131,7 +131,7 @@ describe.skipIf(!inject('canStartRedis'))('4 processes with 16 callers each, on 
 
     expect(sections).toHaveLength(PROCESSES * CALLERS * ROUNDS);
     expect(overlaps(sections)).toEqual([]);
-    const tokens = sections.map((it) => it.token);
+    const tokens = sections.map((it) => it.token!);
     expect(tokens.every((token, n) => n === 0 || token > tokens[n - 1]!)).toBe(true);
     expect(commands / sections.length).toBeLessThanOrEqual(3);
 

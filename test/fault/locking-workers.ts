@@ -1,3 +1,4 @@
+import type { LockAdmission } from '../../src/distributed-lock/distributed-lock.admission.js';
 import type { RedisStoreOptions } from '../../src/distributed-lock/store/redis/index.js';
 import { type WorkerPool, type WorkerProcess, startWorkers } from '../support/processes.js';
 
@@ -30,7 +31,8 @@ export interface Section {
   readonly from: number;
   readonly to: number;
   readonly waitedMs: number;
-  readonly token: bigint;
+  /** `null` for holders that are not alone. */
+  readonly token: bigint | null;
 }
 
 export interface WorkerOptions {
@@ -56,7 +58,7 @@ export async function bootLockWorkers(count: number, options: WorkerOptions): Pr
 export function acquire(
   worker: WorkerProcess,
   key: string,
-  options: { readonly waitTime?: string; readonly leaseTime?: string } = {},
+  options: LockAdmission & { readonly waitTime?: string; readonly leaseTime?: string } = {},
 ): Promise<Held> {
   return worker.call<Held>('acquire', { name: key, key, ...options });
 }

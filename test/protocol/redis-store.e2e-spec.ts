@@ -203,10 +203,9 @@ const ACL_PUSH = (prefix: string): string[] => [
   '+publish',
   '+zpopmin',
 ];
-const ACL_ALWAYS = [
-  ...['+eval', '+evalsha', '+get', '+set', '+del', '+pttl', '+pexpire', '+time'],
-  ...['+zadd', '+zrem', '+zscore', '+zrange', '+zcard', '+zremrangebyscore'],
-];
+const ACL_LINE = ['+zadd', '+zrem', '+zscore', '+zrange', '+zcard', '+zremrangebyscore'];
+const ACL_LOCK = ['+eval', '+evalsha', '+get', '+set', '+del', '+pttl', '+pexpire', '+time'];
+const ACL_ALWAYS = [...ACL_LOCK, ...ACL_LINE];
 const ACL_CONNECTION = ['+ping', '+info'];
 
 describeWith('ownRedis')('with an ACL user', () => {

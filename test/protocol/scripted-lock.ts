@@ -20,6 +20,16 @@ interface LeaveArguments {
   readonly claimMs?: number;
 }
 
+interface EnterArguments {
+  readonly leaseMs?: number;
+  readonly wait?: boolean;
+  readonly since?: string;
+  readonly seen?: number | string;
+  readonly claimMs?: number;
+  /** Whether receivers of a message can be counted. */
+  readonly counted?: boolean;
+}
+
 export type AcquireReply = readonly [1, string] | readonly [0, number, string, string];
 
 const flag = (on = false): string => (on ? '1' : '0');
@@ -32,8 +42,11 @@ export class ScriptedLock {
   readonly fence = `${this.#prefix}{k}:fence`;
   readonly waiting = `${this.#prefix}{k}:wait`;
   readonly inbox = `${this.#prefix}inbox:`;
+  readonly held = `${this.#prefix}{k}:held`;
   readonly #listeners = new Map<string, Redis>();
   readonly #heard = new Map<string, number>();
+  /** What reached the processes, in order. */
+  readonly messages: string[] = [];
 
   constructor(private readonly url: string) {
     this.client = withScripts(new Redis(url));
@@ -69,6 +82,32 @@ export class ScriptedLock {
     return this.client.lockRenew(1, this.lock, `${turn}:${owner}`, leaseMs);
   }
 
+  /** @param place such as `x:p1.line:1`, `s:p1.line:1`, `p3:p1.line:1`. */
+  enter(place: string, it: EnterArguments = {}): Promise<AcquireReply> {
+    const args = [it.leaseMs ?? 10_000, flag(it.wait), it.since ?? '0', it.seen ?? 0];
+    return this.client.lineEnter(
+      this.lock,
+      this.waiting,
+      ...nameOf(place),
+      ...args,
+      ...this.#calling(it),
+    ) as Promise<AcquireReply>;
+  }
+
+  leave(place: string, it: EnterArguments = {}): Promise<unknown> {
+    return this.client.lineLeave(this.lock, this.waiting, ...nameOf(place), ...this.#calling(it));
+  }
+
+  /** @param value what the lock key must hold. */
+  stay(value: string, owner: string, leaseMs: number): Promise<unknown> {
+    return this.client.lineStay(2, this.lock, this.held, value, owner, leaseMs);
+  }
+
+  /** Who is inside of those that are not alone, by the end of their leases. */
+  holders(): Promise<string[]> {
+    return this.client.zrange(this.held, 0, -1);
+  }
+
   ttl(): Promise<number> {
     return this.client.pttl(this.lock);
   }
@@ -85,7 +124,11 @@ export class ScriptedLock {
   /** From now on the process can be woken. */
   async listen(process: string): Promise<void> {
     const client = new Redis(this.url);
-    client.on('message', () => this.#heard.set(process, this.heard(process) + 1));
+    client.on('message', (_channel: string, message: string) => {
+      if (message === '') return; // whether it lives
+      this.#heard.set(process, this.heard(process) + 1);
+      this.messages.push(`${process} ${message}`);
+    });
     await client.subscribe(this.inbox + process);
     this.#listeners.set(process, client);
   }
@@ -111,11 +154,21 @@ export class ScriptedLock {
 
   async close(): Promise<void> {
     for (const client of this.#listeners.values()) client.disconnect();
-    await this.client.del(this.lock, this.fence, this.waiting);
+    await this.client.del(this.lock, this.fence, this.waiting, this.held);
     this.client.disconnect();
+  }
+
+  #calling({ counted = true, claimMs = 2_000 }: EnterArguments): (string | number)[] {
+    return [this.inbox, 'k', flag(counted), claimMs];
   }
 
   #wakeUp({ patienceMs = 100, claimMs = 2_000 }: LeaveArguments): (string | number)[] {
     return [this.inbox, 'k', patienceMs * 1_000, claimMs];
   }
+}
+
+/** Kind, limit and owner. */
+function nameOf(place: string): readonly string[] {
+  const [, kind, limit, owner] = /^([xsp])(\d*):(.+)$/.exec(place)!;
+  return [kind!, limit!, owner!];
 }

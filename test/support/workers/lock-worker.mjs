@@ -5,6 +5,7 @@
  * process must never see: `unhandledRejection`.
  */
 import 'reflect-metadata';
+import { setTimeout as pause } from 'node:timers/promises';
 import { NestFactory } from '@nestjs/core';
 import { DistributedLockModule, DistributedLockService } from 'nestjs-distributed-lock';
 import { redisStore } from 'nestjs-distributed-lock/redis';
@@ -62,15 +63,15 @@ async function renew(name) {
   await holds.get(name).renew();
 }
 
-/** Several callers, each taking the same key again and again. Marks are made inside the critical section. */
-async function contend({ key, callers, rounds, waitTime }) {
+/** Several callers, each taking the same key again and again and working under it for `stayMs`. Marks are made inside the critical section. */
+async function contend({ key, callers, rounds, waitTime, stayMs = 0, options }) {
   const sections = [];
   const caller = async () => {
     for (let round = 0; round < rounds; round += 1) {
       const askedAt = monotonicMs();
-      await locks.withLock(key, { waitTime }, async (hold) => {
+      await locks.withLock(key, { waitTime, ...options }, async (hold) => {
         const from = monotonicMs();
-        await new Promise(setImmediate);
+        await (stayMs > 0 ? pause(stayMs) : new Promise(setImmediate));
         const to = monotonicMs();
         sections.push({ from, to, waitedMs: from - askedAt, token: hold.fencingToken });
       });
