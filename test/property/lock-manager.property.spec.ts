@@ -125,7 +125,11 @@ async function playIn(
   const stores = Array.from({ length: managers }, (_, n): CrashingStore => {
     const process = new Mortal();
     const turns = new QueueingLockStore(new Backend(world, process), `p${n}`, { maxGrants });
-    const line = new Line(new MortalLine(world, process), 'memory', `p${n}.line`);
+    const line = new Line(
+      new MortalLine(world, process),
+      { name: 'memory', wakes: 'push' },
+      `p${n}.line`,
+    );
     return { store: new LineLockStore(turns, line), crash: () => (process.dead = true) };
   });
   const violations = await playLocks(time, stores, script);
