@@ -47,12 +47,11 @@ const COMMAND_TIMEOUT_MS = 300;
  * One process's two connections to the model server. Commands keep their order, wake-ups keep theirs; between the two
  * there is none. Counts what is on its way.
  */
-export class ModelBackend implements TurnBackend {
-  readonly traits = TRAITS;
+export class ModelNetwork {
   /** Commands, answers and wake-ups that have not arrived. */
   onTheirWay = 0;
   crashed = false;
-  #listener: BackendListener | null = null;
+  #listener: Pick<BackendListener, 'woken' | 'ready'> | null = null;
   #subscribed = true;
   #connected = true;
   #lastArrival = 0;
@@ -60,41 +59,21 @@ export class ModelBackend implements TurnBackend {
   #lastMessage = 0;
   #inboxEpoch = 0;
   #closed = false;
-  #seen = 0;
   readonly #commands = new Set<Command>();
 
   constructor(
     readonly process: string,
-    private readonly server: ModelServer,
     private readonly time: VirtualTime,
     private readonly chance: Chance,
     private readonly weather: Weather,
   ) {}
 
-  async open(_namespace: string, _timeoutMs: number, listener: BackendListener): Promise<void> {
+  get isSubscribed(): boolean {
+    return this.#subscribed;
+  }
+
+  hear(listener: Pick<BackendListener, 'woken' | 'ready'>): void {
     this.#listener = listener;
-  }
-
-  async take(request: TakeRequest): Promise<Granted | Busy> {
-    const seen = this.#seen;
-    const answer = await this.#send(() => this.server.take(request, this.process, seen));
-    if (answer.granted) this.#learn(answer.tokens);
-    return answer;
-  }
-
-  async pass(turn: HeldTurn): Promise<PassAnswer> {
-    const seen = this.#seen;
-    const answer = await this.#send(() => this.server.pass(turn, this.process, seen));
-    if (answer.outcome === 'continues') this.#learn(answer.tokens);
-    return answer;
-  }
-
-  renew(turns: readonly HeldTurn[]): Promise<readonly boolean[]> {
-    return this.#send(() => turns.map((turn) => this.server.renew(turn)));
-  }
-
-  giveBack({ owner }: TurnRef, more: boolean): Promise<GiveBackAnswer> {
-    return this.#send(() => this.server.giveBack(owner, this.process, more));
   }
 
   /** What was sent is still executed; its callers learn nothing of it. */
@@ -106,15 +85,15 @@ export class ModelBackend implements TurnBackend {
     for (const command of unanswered) command.fail(unavailable('the connection is closed'));
   }
 
-  /** A wake-up for this process. @returns whether somebody listens. */
-  deliver(): boolean {
+  /** A message for this process; by default a wake-up. @returns whether somebody listens. */
+  deliver(tell: () => void = () => this.#listener?.woken(KEY)): boolean {
     if (!this.#subscribed) return false;
     const epoch = this.#inboxEpoch;
     this.onTheirWay += 1;
     this.#lastMessage = Math.max(this.#lastMessage, this.time.now + this.#delay());
     this.time.at(this.#lastMessage, () => {
       this.onTheirWay -= 1;
-      if (epoch === this.#inboxEpoch) this.#listener?.woken(KEY);
+      if (epoch === this.#inboxEpoch && this.#listener) tell();
     });
     return true;
   }
@@ -156,7 +135,7 @@ export class ModelBackend implements TurnBackend {
     });
   }
 
-  #send<T>(execute: () => T): Promise<T> {
+  send<T>(execute: () => T): Promise<T> {
     if (this.crashed) return new Promise(() => undefined);
     if (!this.#connected || this.#closed) return Promise.reject(unavailable('not connected'));
     return new Promise((resolve, reject) => {
@@ -207,12 +186,54 @@ export class ModelBackend implements TurnBackend {
     return this.#lastArrival;
   }
 
-  #learn(tokens: TokenBlock | null): void {
-    this.#seen = Math.max(this.#seen, turnNumber(tokens));
-  }
-
   #delay(): number {
     return this.weather.delayMs();
+  }
+}
+
+/** A process that takes turns. */
+export class ModelBackend extends ModelNetwork implements TurnBackend {
+  readonly traits = TRAITS;
+  #seen = 0;
+
+  constructor(
+    process: string,
+    private readonly server: ModelServer,
+    time: VirtualTime,
+    chance: Chance,
+    weather: Weather,
+  ) {
+    super(process, time, chance, weather);
+  }
+
+  async open(_namespace: string, _timeoutMs: number, listener: BackendListener): Promise<void> {
+    this.hear(listener);
+  }
+
+  async take(request: TakeRequest): Promise<Granted | Busy> {
+    const seen = this.#seen;
+    const answer = await this.send(() => this.server.take(request, this.process, seen));
+    if (answer.granted) this.#learn(answer.tokens);
+    return answer;
+  }
+
+  async pass(turn: HeldTurn): Promise<PassAnswer> {
+    const seen = this.#seen;
+    const answer = await this.send(() => this.server.pass(turn, this.process, seen));
+    if (answer.outcome === 'continues') this.#learn(answer.tokens);
+    return answer;
+  }
+
+  renew(turns: readonly HeldTurn[]): Promise<readonly boolean[]> {
+    return this.send(() => turns.map((turn) => this.server.renew(turn)));
+  }
+
+  giveBack({ owner }: TurnRef, more: boolean): Promise<GiveBackAnswer> {
+    return this.send(() => this.server.giveBack(owner, this.process, more));
+  }
+
+  #learn(tokens: TokenBlock | null): void {
+    this.#seen = Math.max(this.#seen, turnNumber(tokens));
   }
 }
 
