@@ -1,5 +1,6 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, inject, it } from 'vitest';
-import { freshKey } from '../contract/lock-store.contract.js';
+import type { Admission } from 'nestjs-distributed-lock';
+import { freshKey, take } from '../contract/lock-store.contract.js';
 import { BrokenRedis } from '../fault/broken-redis.js';
 import { type Section, bootLockWorkers } from '../fault/locking-workers.js';
 import type { Managed } from '../lock/managed.js';
@@ -7,7 +8,7 @@ import { overlaps } from '../support/history.js';
 import type { WorkerPool } from '../support/processes.js';
 import { until } from '../support/until.js';
 
-const ofScripts = /^cmdstat_(get|set|del|pttl|pexpire|zadd|zrem|zpopmin|zscore|publish|time)$/;
+const ofScripts = /^cmdstat_(get|set|del|pttl|pexpire|zadd|zrem|zpopmin|zscore|zrange|zcard|zremrangebyscore|publish|time)$/;
 const ofTheTest = /^cmdstat_(info|monitor|config\|resetstat)$/;
 
 /** Commands that clients have sent since `reset`. Those that only scripts call are left out: none of ours is ever sent alone. */
@@ -54,6 +55,38 @@ describe.skipIf(!inject('canStartRedis'))('commands that are sent to Redis', () 
     await reset(redis);
     for (let n = 0; n < 50; n += 1) await (await polling.enter(freshKey())).release();
     expect(await sent(redis)).toBe(100);
+  });
+
+  it('are 2 for an uncontended place in the line, of each kind', async () => {
+    const store = await redis.world.store();
+    const admissions: readonly Admission[] = [
+      { mode: 'exclusive', fair: true },
+      { mode: 'shared', fair: false },
+      { mode: 'permit', permits: 3, fair: false },
+    ];
+    // Scripts are sent as text once per connection.
+    for (const round of ['warm-up', 'counted']) {
+      await reset(redis);
+      for (const admission of admissions)
+        await store.release(await take(store, freshKey(round), { admission, waitTimeMs: 0 }));
+    }
+    expect(await sent(redis)).toBe(2 * admissions.length);
+  });
+
+  it('are 3 for a place that waited: asked, confirmed, left; however many wait', async () => {
+    const store = await redis.world.store();
+    const key = freshKey();
+    const admission = { mode: 'exclusive', fair: true } as const;
+    const first = await take(store, key, { admission });
+    await store.renew([{ grant: first, leaseTimeMs: 10_000 }]); // the text of that script, too
+    await reset(redis);
+    const callers = Array.from({ length: 30 }, async () =>
+      store.release(await take(store, key, { admission, waitTimeMs: 20_000 })),
+    );
+    await store.release(first);
+    await Promise.all(callers);
+    // A caller whose claim lasted longer than 200 ms on a slow machine looks once more.
+    expect(await sent(redis)).toBeLessThanOrEqual(3 * 30 + 1 + 5);
   });
 
   it('are 0 for re-entry', async () => {
