@@ -35,6 +35,8 @@ export class Line implements LineListener {
   readonly #held = new Map<string, LineGrant>();
   /** Owner ids whose keys are left to their lease on purpose, with the time at which it is over. */
   readonly #abandoned = new Map<string, number>();
+  /** Owner ids whose leave is on its way: answers that were given before it still name them. */
+  readonly #leaving = new Set<string>();
   readonly #untold: UntoldReleases<LinePlace>;
   #serial = 0;
   #closed = false;
@@ -109,11 +111,14 @@ export class Line implements LineListener {
       void this.#leave(held.place);
       return 'not-held';
     }
+    this.#leaving.add(held.owner);
     try {
       return (await this.backend.leave(held.place)) ? 'released' : 'not-held';
     } catch (error) {
       void this.#leave(held.place);
       throw error;
+    } finally {
+      this.#leaving.delete(held.owner);
     }
   }
 
@@ -245,7 +250,8 @@ export class Line implements LineListener {
     const { owner } = place;
     if (!owner.startsWith(`${this.lineId}:`) || this.#held.has(owner)) return false;
     for (const [it, until] of this.#abandoned) if (until < now()) this.#abandoned.delete(it);
-    return !this.#abandoned.has(owner) && this.#callerOf(place) === null;
+    if (this.#abandoned.has(owner) || this.#leaving.has(owner)) return false;
+    return this.#callerOf(place) === null;
   }
 
   /** Of those who are called when their time comes, only the first looks by itself. */
@@ -264,8 +270,10 @@ export class Line implements LineListener {
     for (const next of callers) if (next.isQueued) return next.watch();
   }
 
-  #leave(place: LinePlace): Promise<void> {
-    return this.#untold.tell(place, () => false);
+  async #leave(place: LinePlace): Promise<void> {
+    this.#leaving.add(place.owner);
+    await this.#untold.tell(place, () => false);
+    this.#leaving.delete(place.owner);
   }
 
   #place({ key, admission }: LineRequest): LinePlace {
