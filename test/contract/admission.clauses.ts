@@ -53,6 +53,7 @@ class Section {
 /** What a store offers beyond one holder at a time in its own order. */
 export const ADMISSION: readonly Clause[] = [
   {
+    item: 23,
     promise: 'shared holders are inside together, of one store and of several; they have no token',
     onlyFor: { offers: ['shared'] },
     async check(world) {
@@ -74,6 +75,7 @@ export const ADMISSION: readonly Clause[] = [
     },
   },
   {
+    item: 23,
     promise: 'a shared and an exclusive holder are never inside together, whoever came first',
     onlyFor: { offers: ['shared'] },
     async check(world) {
@@ -90,6 +92,7 @@ export const ADMISSION: readonly Clause[] = [
     },
   },
   {
+    item: 23,
     promise: 'many shared and exclusive callers never meet inside, and shared ones do meet',
     onlyFor: { offers: ['shared'] },
     async check(world) {
@@ -107,6 +110,7 @@ export const ADMISSION: readonly Clause[] = [
     },
   },
   {
+    item: 23,
     promise: 'a shared caller does not overtake an exclusive one that waits',
     onlyFor: { offers: ['shared'], wakes: 'push' },
     async check(world) {
@@ -128,6 +132,7 @@ export const ADMISSION: readonly Clause[] = [
     },
   },
   {
+    item: 23,
     promise: 'a stream of shared holders does not starve an exclusive caller',
     onlyFor: { offers: ['shared'], wakes: 'push' },
     async check(world) {
@@ -153,6 +158,7 @@ export const ADMISSION: readonly Clause[] = [
     },
   },
   {
+    item: 23,
     promise: 'whoever gives up at the head of the line lets those behind it in',
     onlyFor: { offers: ['shared'], wakes: 'push' },
     async check(world) {
@@ -170,6 +176,7 @@ export const ADMISSION: readonly Clause[] = [
     },
   },
   {
+    item: 23,
     promise: 'a store that closes leaves no place in the line behind',
     onlyFor: { offers: ['shared'], wakes: 'push' },
     async check(world) {
@@ -186,6 +193,7 @@ export const ADMISSION: readonly Clause[] = [
     },
   },
   {
+    item: 23,
     promise: 'a shared lease that is not renewed ends, and never comes back',
     onlyFor: { offers: ['shared'], ownership: 'lease' },
     async check(world) {
@@ -201,6 +209,7 @@ export const ADMISSION: readonly Clause[] = [
     },
   },
   {
+    item: 23,
     promise: 'as many as there are permits are inside, over all stores, and never one more',
     onlyFor: { offers: ['permits'] },
     async check(world) {
@@ -227,6 +236,7 @@ export const ADMISSION: readonly Clause[] = [
     },
   },
   {
+    item: 23,
     promise: 'a permit whose lease has ended is free again, and its holder knows by then',
     onlyFor: { offers: ['permits'], ownership: 'lease' },
     async check(world) {
@@ -243,6 +253,7 @@ export const ADMISSION: readonly Clause[] = [
     },
   },
   {
+    item: 7,
     promise:
       'fair callers are served in order of arrival over all stores, each with a greater token',
     onlyFor: { offers: ['fair'] },
@@ -273,6 +284,7 @@ export const ADMISSION: readonly Clause[] = [
     },
   },
   {
+    item: 7,
     promise: 'fair callers and others exclude each other, with tokens that grow over both',
     onlyFor: { offers: ['fair'] },
     async check(world) {

@@ -428,3 +428,13 @@ export class ForgetsToLeave extends HealthyStore {
     return Promise.race([super.acquire(request), gone]);
   }
 }
+
+/** A waiter looks every now and then, and sleeps in between. */
+export class LooksSeldom extends HealthyStore {
+  override async acquire(request: AcquireRequest): Promise<LockGrant | null> {
+    const grant = await super.acquire({ ...request, waitTimeMs: 0 });
+    if (grant || request.waitTimeMs === 0) return grant;
+    await this.whileChecked(pause(2_000, null, { ref: false }));
+    return this.acquire(request);
+  }
+}

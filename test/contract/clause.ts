@@ -12,10 +12,14 @@ export interface StoreWorld {
   readonly namespace: string;
   /** A store on the same backend and namespace, opened. */
   store(): Promise<LockStore>;
+  /** Resolves when so many calls wait for the one key in use. Where order over all stores is promised, to show it. */
+  queued?(waiters: number): Promise<void>;
   close(): Promise<void>;
 }
 
 export interface Clause {
+  /** Number in `conformance.ts`. */
+  readonly item: number;
   readonly promise: string;
   /** Only for stores with these traits (of `offers`: with all of these); a difference between stores is declared, never skipped by hand. */
   readonly onlyFor?: Partial<StoreTraits>;

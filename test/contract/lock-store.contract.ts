@@ -10,6 +10,9 @@ import { type Clause, freshKey, request, type StoreWorld, take } from './clause.
 
 export { type Clause, freshKey, request, type StoreWorld, take } from './clause.js';
 
+/** Far above the longest pause of a store that polls, and far below a lease. */
+const HAND_OFF_MS = 1_500;
+
 /** Enters and leaves a section again and again, and fails when two are inside or a token does not grow. */
 class Witness {
   entered = 0;
@@ -36,6 +39,7 @@ class Witness {
 
 export const CONTRACT: readonly Clause[] = [
   {
+    item: 1,
     promise:
       'a key has one owner at a time, and tokens grow in grant order, also after every store was closed',
     async check(world, traits) {
@@ -53,6 +57,7 @@ export const CONTRACT: readonly Clause[] = [
     },
   },
   {
+    item: 2,
     promise: 'a try on a held key answers null at once, to another store and to the same one',
     async check(world) {
       const [holder, other] = [await world.store(), await world.store()];
@@ -67,6 +72,7 @@ export const CONTRACT: readonly Clause[] = [
     },
   },
   {
+    item: 3,
     promise: 'a waiter gives up after its wait time and leaves nothing behind',
     async check(world) {
       const [holder, other] = [await world.store(), await world.store()];
@@ -81,6 +87,7 @@ export const CONTRACT: readonly Clause[] = [
     },
   },
   {
+    item: 4,
     promise:
       'an abort ends the wait at once with the reason of the signal, and later waiters are served',
     async check(world) {
@@ -99,6 +106,7 @@ export const CONTRACT: readonly Clause[] = [
     },
   },
   {
+    item: 5,
     promise: 'a second release answers not-held and does not free the next owner',
     async check(world) {
       const [first, second] = [await world.store(), await world.store()];
@@ -112,6 +120,7 @@ export const CONTRACT: readonly Clause[] = [
     },
   },
   {
+    item: 5,
     promise: 'a second release does not free the next owner of the same store either',
     async check(world) {
       const store = await world.store();
@@ -127,16 +136,63 @@ export const CONTRACT: readonly Clause[] = [
     },
   },
   {
+    item: 6,
+    promise: 'a release lets a waiter of another store in, long before its lease would have ended',
+    async check(world) {
+      const stores = [await world.store(), await world.store()];
+      const key = freshKey();
+      let grant = await take(stores[0]!, key);
+      for (let n = 0; n < 6; n += 1) {
+        const [from, to] = [stores[n % 2]!, stores[(n + 1) % 2]!];
+        const waiting = take(to, key);
+        const releasedAt = now();
+        await from.release(grant);
+        grant = await waiting;
+        expect(now() - releasedAt, 'from the release to the next holder').toBeLessThan(HAND_OFF_MS);
+      }
+      await stores[0]!.release(grant);
+    },
+  },
+  {
+    item: 7,
     promise: 'waiters of one store are served in order, each with a greater token',
     onlyFor: { reach: 'server' },
     check: servesInOrder,
   },
   {
+    item: 7,
     promise: 'waiters are served in order, each with a greater token',
     onlyFor: { fair: 'fifo' },
     check: servesInOrder,
   },
   {
+    item: 7,
+    promise: 'waiters of several stores are served in the order in which they came',
+    onlyFor: { fair: 'fifo', reach: 'server' },
+    async check(world) {
+      const stores = await Promise.all([1, 2, 3].map(() => world.store()));
+      const key = freshKey();
+      const first = await take(stores[0]!, key);
+      const served: number[] = [];
+      const waiting: Promise<unknown>[] = [];
+      for (let n = 0; n < 9; n += 1) {
+        // Each store has three waiters, none next to the other.
+        const store = stores[n % 3]!;
+        waiting.push(
+          take(store, key).then((grant) => {
+            served.push(n);
+            return store.release(grant);
+          }),
+        );
+        await world.queued!(n + 1);
+      }
+      await stores[0]!.release(first);
+      await Promise.all(waiting);
+      expect(served).toEqual([0, 1, 2, 3, 4, 5, 6, 7, 8]);
+    },
+  },
+  {
+    item: 8,
     promise: 'odd keys are usable and distinct',
     async check(world) {
       const store = await world.store();
@@ -176,6 +232,7 @@ export const CONTRACT: readonly Clause[] = [
     },
   },
   {
+    item: 9,
     promise: 'a waiting key delays neither other keys nor releases',
     async check(world) {
       const [holder, store] = [await world.store(), await world.store()];
@@ -189,6 +246,7 @@ export const CONTRACT: readonly Clause[] = [
     },
   },
   {
+    item: 15,
     promise: 'a hundred keys can be waited for at once',
     async check(world) {
       const [holder, store] = [await world.store(), await world.store()];
@@ -202,6 +260,7 @@ export const CONTRACT: readonly Clause[] = [
     },
   },
   {
+    item: 10,
     promise: 'a renewed lease outlives its lease time',
     onlyFor: { ownership: 'lease' },
     async check(world) {
@@ -218,6 +277,7 @@ export const CONTRACT: readonly Clause[] = [
     },
   },
   {
+    item: 10,
     promise: 'a renewal never shortens a lease',
     onlyFor: { ownership: 'lease' },
     async check(world) {
@@ -232,6 +292,7 @@ export const CONTRACT: readonly Clause[] = [
     },
   },
   {
+    item: 11,
     promise:
       'a lease that is not renewed ends: its holder knows no later than its successor enters',
     onlyFor: { ownership: 'lease' },
@@ -250,6 +311,7 @@ export const CONTRACT: readonly Clause[] = [
     },
   },
   {
+    item: 11,
     promise: 'a renewal never brings back a lease that has ended',
     onlyFor: { ownership: 'lease' },
     async check(world) {
@@ -262,6 +324,7 @@ export const CONTRACT: readonly Clause[] = [
     },
   },
   {
+    item: 11,
     promise: 'an abandoned grant keeps the key closed until its lease is over, and then only',
     onlyFor: { ownership: 'lease' },
     async check(world) {
@@ -277,6 +340,7 @@ export const CONTRACT: readonly Clause[] = [
     },
   },
   {
+    item: 16,
     promise: 'a store that was closed can be opened again',
     async check(world) {
       const store = await world.store();
@@ -291,6 +355,7 @@ export const CONTRACT: readonly Clause[] = [
     },
   },
   {
+    item: 16,
     promise:
       'stop turns waiters away and lets grants be released; close ends grants and tells their holders',
     async check(world) {
@@ -311,6 +376,36 @@ export const CONTRACT: readonly Clause[] = [
     },
   },
   ...ADMISSION,
+  {
+    item: 30,
+    promise: 'its traits say how tokens grow',
+    async check(world, { fencing }) {
+      const stores = [await world.store(), await world.store()];
+      const one = freshKey();
+      let last = -1n;
+      for (let n = 0; n < 10; n += 1) {
+        const store = stores[n % 2]!;
+        const grant = await take(store, fencing === 'store-wide' ? freshKey() : one);
+        if (fencing === 'none') expect(grant.fencingToken).toBeNull();
+        else expect(grant.fencingToken! > last, `${grant.fencingToken} after ${last}`).toBe(true);
+        last = grant.fencingToken ?? last;
+        await store.release(grant);
+      }
+    },
+  },
+  {
+    item: 30,
+    promise: 'a grant of a session outlives its lease time',
+    onlyFor: { ownership: 'session' },
+    async check(world) {
+      const [holder, other] = [await world.store(), await world.store()];
+      const grant = await take(holder, freshKey(), { leaseTimeMs: 100 });
+      await pause(200);
+      expect(grant.validUntil).toBeGreaterThan(now());
+      expect(await other.acquire(request(grant.key))).toBeNull();
+      expect(await holder.release(grant)).toBe('released');
+    },
+  },
 ];
 
 async function servesInOrder(world: StoreWorld): Promise<void> {
@@ -340,6 +435,11 @@ export function appliesTo(clause: Clause, traits: StoreTraits): boolean {
   });
 }
 
+/** As the table at the end of a run shows it: number and promise. */
+export function titleOf({ item, promise }: { item: number; promise: string }): string {
+  return `${item} ${promise}`;
+}
+
 /** Declares a test per clause that the store's traits promise. */
 export function describeLockStore(
   name: string,
@@ -349,9 +449,9 @@ export function describeLockStore(
   describe(`contract: ${name}`, () => {
     it.each(
       CONTRACT.filter((clause) => appliesTo(clause, traits)).map(
-        (clause) => [clause.promise, clause] as const,
+        (clause) => [titleOf(clause), clause] as const,
       ),
-    )('%s', async (_promise, clause) => {
+    )('%s', async (_title, clause) => {
       const world = await open();
       try {
         await clause.check(world, traits);

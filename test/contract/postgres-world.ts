@@ -1,32 +1,14 @@
-import { randomUUID } from 'node:crypto';
 import { Client } from 'pg';
 import type { LockStore } from '../../src/distributed-lock/store/lock-store.js';
 import {
   postgresStore,
   type PostgresStoreOptions,
 } from '../../src/distributed-lock/store/postgres/index.js';
-import type { StoreWorld } from './lock-store.contract.js';
+import { UrlWorld } from './url-world.js';
 
-/** Stores on one PostgreSQL database and one namespace of their own, as if each were a process. */
-export class PostgresWorld implements StoreWorld {
-  readonly namespace = `t-${randomUUID().slice(0, 8)}`;
-  readonly #stores: LockStore[] = [];
-
-  constructor(
-    readonly url: string,
-    private readonly options: Omit<PostgresStoreOptions, 'connection'> = {},
-  ) {}
-
-  /** @param url a way to the same server, such as a proxy. */
-  async store(url = this.url, options: Partial<PostgresStoreOptions> = {}): Promise<LockStore> {
-    const store = postgresStore({ connection: url, ...this.options, ...options });
-    this.#stores.push(store);
-    await store.open(this.namespace, 5_000);
-    return store;
-  }
-
-  async close(): Promise<void> {
-    await Promise.all(this.#stores.map((store) => store.close()));
+export class PostgresWorld extends UrlWorld<Omit<PostgresStoreOptions, 'connection'>> {
+  protected make(url: string, options: Partial<PostgresStoreOptions>): LockStore {
+    return postgresStore({ connection: url, ...options });
   }
 }
 

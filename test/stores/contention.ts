@@ -3,7 +3,8 @@ import { now } from '../../src/distributed-lock/distributed-lock.clock.js';
 import { LockStoreUnavailableError } from '../../src/distributed-lock/distributed-lock.errors.js';
 import type { LockKey } from '../../src/distributed-lock/key/lock-key.js';
 import type { LockGrant, LockStore } from '../../src/distributed-lock/store/lock-store.js';
-import { request } from '../contract/lock-store.contract.js';
+import { freshKey, request, take } from '../contract/lock-store.contract.js';
+import { until } from '../support/until.js';
 
 /** Callers that go in and out until told to stop, each believing in its grant only while it is valid. */
 export class Contention {
@@ -43,11 +44,41 @@ export class Contention {
   #enter(grant: LockGrant): void {
     const before = this.#inside;
     if (before && before.validUntil > now()) this.anomalies.push(`${grant.owner}: two inside`);
-    if (grant.fencingToken! <= this.#lastToken) this.anomalies.push(`${grant.owner}: token`);
-    this.#lastToken = grant.fencingToken!;
+    if (grant.fencingToken !== null && grant.fencingToken <= this.#lastToken)
+      this.anomalies.push(`${grant.owner}: token`);
+    this.#lastToken = grant.fencingToken ?? this.#lastToken;
     this.#inside = grant;
     this.entered += 1;
   }
+}
+
+/**
+ * Eight callers of one process, each holding for 5 ms again and again, and one of another process who waits for `waitTimeMs`.
+ *
+ * @returns whether that one was served.
+ */
+export async function isServedBeside(
+  crowd: LockStore,
+  other: LockStore,
+  waitTimeMs: number,
+): Promise<boolean> {
+  const key = freshKey();
+  const stop = new AbortController();
+  let entered = 0;
+  const callers = Array.from({ length: 8 }, async () => {
+    while (!stop.signal.aborted) {
+      const grant = await take(crowd, key, { waitTimeMs: 20_000 });
+      entered += 1;
+      await pause(5);
+      await crowd.release(grant);
+    }
+  });
+  await until('the crowd to go on', () => entered > 8);
+  const served = await other.acquire(request(key, { waitTimeMs }));
+  stop.abort();
+  if (served) await other.release(served);
+  await Promise.all(callers);
+  return served !== null;
 }
 
 /** Filled when the holder is told. */

@@ -3,22 +3,18 @@ import mysql from 'mysql2';
 import { afterAll, beforeAll, describe, expect, inject, it } from 'vitest';
 import { LockConfigurationError } from '../../src/distributed-lock/distributed-lock.errors.js';
 import { mysqlStore, mysqlTokenTableSql } from '../../src/distributed-lock/store/mysql/index.js';
-import { connectionFactory } from '../../src/distributed-lock/store/mysql/mysql.connection.js';
 import { lockName } from '../../src/distributed-lock/store/mysql/mysql.lock-name.js';
-import { mysqlBackend } from '../../src/distributed-lock/store/mysql/mysql.lock-store.js';
-import { QueueingLockStore } from '../../src/distributed-lock/store/queueing.lock-store.js';
 import { freshKey, request, take } from '../contract/lock-store.contract.js';
 import { ask, MysqlWorld } from '../contract/mysql-world.js';
 import { startMariadb } from '../support/services.js';
 import { until } from '../support/until.js';
+import { bootOnce } from './boot-once.js';
 import { describeSessionStore, type SessionServer } from './session-store.js';
 
 const serverUrl = inject('mysqlUrl');
 
 class Server implements SessionServer {
-  readonly kind = 'mysql';
   readonly takes = 'GET_LOCK';
-  readonly givesBack = 'RELEASE_LOCK';
   readonly database = `mysql_store_${randomBytes(5).toString('hex')}`;
   url = serverUrl ?? '';
 
@@ -40,37 +36,6 @@ class Server implements SessionServer {
   unopened(url: string, options: object = {}) {
     return mysqlStore({ connection: url, ...options });
   }
-
-  colliding() {
-    const settings = {
-      newConnection: connectionFactory(this.url, 5_000),
-      sessionTimeoutMs: 10_000,
-      table: 'distributed_lock_token',
-      createTable: true,
-      sessionPooler: false,
-      idOf: () => ({ lock: 'same-lock', wait: 'same-mark' }),
-    };
-    return new QueueingLockStore(
-      mysqlBackend(settings, 250),
-      randomBytes(12).toString('base64url'),
-    );
-  }
-
-  async sessions(): Promise<number> {
-    return (await this.#ids()).length;
-  }
-
-  async endSessions(): Promise<void> {
-    for (const id of await this.#ids()) await ask(this.url, `KILL ${id}`);
-  }
-
-  async #ids(): Promise<number[]> {
-    const rows = await ask<{ id: number }>(
-      this.url,
-      'SELECT ID AS id FROM information_schema.PROCESSLIST WHERE DB = DATABASE() AND ID <> CONNECTION_ID()',
-    );
-    return rows.map(({ id }) => id);
-  }
 }
 
 describe.skipIf(serverUrl === null)('mysqlStore', () => {
@@ -78,38 +43,10 @@ describe.skipIf(serverUrl === null)('mysqlStore', () => {
   beforeAll(() => server.create());
   afterAll(() => server.drop());
 
-  const boot = async (options: Partial<Parameters<typeof mysqlStore>[0]>) => {
-    const store = mysqlStore({ connection: server.url, ...options });
-    try {
-      await store.open('boot', 5_000);
-      await store.release(await take(store, freshKey()));
-    } finally {
-      await store.close();
-    }
-  };
+  const boot = (options: Partial<Parameters<typeof mysqlStore>[0]>) =>
+    bootOnce(mysqlStore({ connection: server.url, ...options }));
 
   describeSessionStore(server);
-
-  it('serves two hundred waiters of four processes over four connections', async () => {
-    const world = server.world();
-    try {
-      const holder = await world.store();
-      const stores = await Promise.all(Array.from({ length: 4 }, () => world.store()));
-      const busy = await take(holder, freshKey());
-      const waiting = stores.flatMap((store) =>
-        Array.from({ length: 50 }, async () => {
-          const grant = await take(store, busy.key, { waitTimeMs: 30_000 });
-          await store.release(grant);
-        }),
-      );
-      await until('everybody to be connected', async () => (await server.sessions()) === 5);
-      await holder.release(busy);
-      await Promise.all(waiting);
-      expect(await server.sessions()).toBe(5);
-    } finally {
-      await world.close();
-    }
-  });
 
   it('leaves no lock and no mark behind, whatever waiters did', async () => {
     const world = server.world();
@@ -206,16 +143,6 @@ describe.skipIf(serverUrl === null)('mysqlStore', () => {
       await expect(boot({ connection: url.href })).rejects.toThrow(/names no database/);
       url.pathname = '/no_such_database';
       await expect(boot({ connection: url.href })).rejects.toThrow(LockConfigurationError);
-    });
-
-    it('a table that is missing, or another one', async () => {
-      await expect(boot({ table: 'absent', createTable: false })).rejects.toThrow(
-        /"absent", which does not exist and must not be created.*CREATE TABLE IF NOT EXISTS `absent`/s,
-      );
-      await ask(server.url, 'CREATE TABLE other (slot INT, token INT)');
-      await expect(boot({ table: 'other' })).rejects.toThrow(
-        /"other", which is not a table of tokens/,
-      );
     });
 
     it('a read-only server', async () => {

@@ -5,25 +5,19 @@ import { afterAll, beforeAll, describe, expect, inject, it } from 'vitest';
 import { now } from '../../src/distributed-lock/distributed-lock.clock.js';
 import { LockConfigurationError } from '../../src/distributed-lock/distributed-lock.errors.js';
 import { postgresStore } from '../../src/distributed-lock/store/postgres/index.js';
-import { clientFactory } from '../../src/distributed-lock/store/postgres/postgres.connection.js';
-import { postgresBackend } from '../../src/distributed-lock/store/postgres/postgres.lock-store.js';
-import { QueueingLockStore } from '../../src/distributed-lock/store/queueing.lock-store.js';
 import { freshKey, request, take } from '../contract/lock-store.contract.js';
 import { advisoryLocks, ask, PostgresWorld } from '../contract/postgres-world.js';
 import { createDatabase } from '../support/services.js';
 import { until } from '../support/until.js';
 import { startPgBouncer } from './pgbouncer.js';
 import { startStandby } from './postgres-standby.js';
+import { bootOnce } from './boot-once.js';
 import { describeSessionStore, type SessionServer } from './session-store.js';
 
 const serverUrl = inject('databaseUrl');
 
-const colliding = () => ({ lock: '4711', wait: '4712' });
-
 class Server implements SessionServer {
-  readonly kind = 'postgres';
   readonly takes = 'pg_try_advisory_lock';
-  readonly givesBack = 'pg_advisory_unlock';
   url = serverUrl ?? '';
   drop = async (): Promise<void> => undefined;
 
@@ -39,35 +33,6 @@ class Server implements SessionServer {
   unopened(url: string, options: object = {}) {
     return postgresStore({ connection: url, ...options });
   }
-
-  colliding() {
-    const settings = {
-      newClient: clientFactory(this.url),
-      sessionTimeoutMs: 10_000,
-      push: true,
-      sequence: 'distributed_lock_token',
-      createSequence: true,
-      sessionPooler: false,
-      idOf: colliding,
-    };
-    const processId = randomBytes(12).toString('base64url');
-    return new QueueingLockStore(postgresBackend(settings, 500), processId);
-  }
-
-  async sessions(): Promise<number> {
-    const [row] = await ask<{ count: number }>(
-      this.url,
-      `SELECT count(*)::int AS count FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()`,
-    );
-    return row!.count;
-  }
-
-  async endSessions(): Promise<void> {
-    await ask(
-      this.url,
-      `SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()`,
-    );
-  }
 }
 
 describe.skipIf(serverUrl === null)('postgresStore', () => {
@@ -75,15 +40,8 @@ describe.skipIf(serverUrl === null)('postgresStore', () => {
   beforeAll(() => server.create());
   afterAll(() => server.drop());
 
-  const boot = async (options: Partial<Parameters<typeof postgresStore>[0]>) => {
-    const store = postgresStore({ connection: server.url, ...options });
-    try {
-      await store.open('boot', 5_000);
-      await store.release(await take(store, freshKey()));
-    } finally {
-      await store.close();
-    }
-  };
+  const boot = (options: Partial<Parameters<typeof postgresStore>[0]>) =>
+    bootOnce(postgresStore({ connection: server.url, ...options }));
 
   describeSessionStore(server);
 
@@ -222,18 +180,6 @@ describe.skipIf(serverUrl === null)('postgresStore', () => {
       url.pathname = '/no_such_database';
       await expect(boot({ connection: url.href })).rejects.toThrow(LockConfigurationError);
       await expect(boot({ connection: url.href })).rejects.toThrow(/refuses.*no_such_database/);
-    });
-
-    it('a sequence that is missing, or hands tokens out of order', async () => {
-      await expect(boot({ sequence: 'absent', createSequence: false })).rejects.toThrow(
-        /"absent", which does not exist and must not be created.*CREATE SEQUENCE "absent" AS bigint CACHE 1/,
-      );
-      await ask(server.url, 'CREATE SEQUENCE cached AS bigint CACHE 10');
-      await expect(boot({ sequence: 'cached' })).rejects.toThrow(
-        /CACHE 10 .*allowed: bigint CACHE 1/,
-      );
-      await ask(server.url, 'CREATE SEQUENCE backwards AS bigint INCREMENT -1');
-      await expect(boot({ sequence: 'backwards' })).rejects.toThrow(/INCREMENT -1/);
     });
 
     it('a user that may not use the sequence', async () => {

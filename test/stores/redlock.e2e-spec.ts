@@ -162,11 +162,6 @@ describe.skipIf(!inject('canStartRedis'))('redlock', () => {
       expect(String(error)).toMatch(/are the same server \(run_id [0-9a-f]{40}\)/);
     });
 
-    it('two databases of one server are one server', async () => {
-      const error = await open([urlOf(0), `${urlOf(0)}/1`, urlOf(1)]);
-      expect(String(error)).toMatch(/are the same server/);
-    });
-
     it('a replica is refused', async () => {
       const { port } = servers[0]!;
       const replica = await startRedis({ args: ['--replicaof', '127.0.0.1', String(port)] });
@@ -448,21 +443,6 @@ describe.skipIf(!inject('canStartRedis'))('redlock', () => {
       for (const client of world.clients)
         await client.set(world.lockOf(key), `x${stray}`, 'PX', 60_000);
       expect(await store.acquire(request(key, { waitTimeMs: 200 })), 'control').toBeNull();
-    });
-
-    it('a store has one connection to each, and none when it is closed', async () => {
-      const connections = (): Promise<number[]> =>
-        Promise.all(
-          world.clients.map(async (client) => {
-            const list = String(await client.call('CLIENT', 'LIST'));
-            return list.split('\n').filter((it) => it.includes('name=distributed-lock:')).length;
-          }),
-        );
-      await until('others to be gone', async () => (await connections()).every((it) => it === 0));
-      const store = await world.store();
-      expect(await connections()).toEqual([1, 1, 1]);
-      await store.close();
-      await until('them to be gone', async () => (await connections()).every((it) => it === 0));
     });
   });
 

@@ -22,26 +22,18 @@ import { freshKey, request, take } from '../contract/lock-store.contract.js';
 import { ask as askMysql } from '../contract/mysql-world.js';
 import { ask } from '../contract/postgres-world.js';
 import { TableWorld } from '../contract/table-world.js';
-import { ensureBuilt } from '../support/build.js';
-import { startWorkers } from '../support/processes.js';
 import { createDatabase, type OwnDatabase, startMariadb } from '../support/services.js';
 import { TcpProxy } from '../support/tcp-proxy.js';
 import { until } from '../support/until.js';
+import { bootOnce } from './boot-once.js';
+import { isServedBeside } from './contention.js';
 import { startPgBouncer } from './pgbouncer.js';
 import { startStandby } from './postgres-standby.js';
 
 const postgresUrl = inject('databaseUrl');
 const mysqlUrl = inject('mysqlUrl');
 
-const boot = async (options: TableStoreOptions) => {
-  const store = tableStore(options);
-  try {
-    await store.open('boot', 5_000);
-    await store.release(await take(store, freshKey()));
-  } finally {
-    await store.close();
-  }
-};
+const boot = (options: TableStoreOptions) => bootOnce(tableStore(options));
 
 describe.skipIf(postgresUrl === null)('tableStore on PostgreSQL', () => {
   let database: OwnDatabase;
@@ -55,33 +47,6 @@ describe.skipIf(postgresUrl === null)('tableStore on PostgreSQL', () => {
     world = new TableWorld(options());
   });
   afterEach(() => world.close());
-
-  const connections = async () => {
-    const [row] = await ask<{ count: number }>(
-      database.url,
-      'SELECT count(*)::int AS count FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()',
-    );
-    return row!.count;
-  };
-
-  it('has no more connections than it was allowed, for a hundred holds and two hundred waiters', async () => {
-    const [holder, store] = [await world.store({ connections: 1 }), await world.store()];
-    const busy = await take(holder, freshKey('busy'));
-    const held = await Promise.all(
-      Array.from({ length: 100 }, (_, n) => take(store, freshKey(`k${n}`))),
-    );
-    const waiting = Array.from({ length: 200 }, () =>
-      store.acquire(request(busy.key, { waitTimeMs: 30_000 })),
-    );
-    await pause(100);
-    expect(await connections()).toBeLessThanOrEqual(3);
-    await holder.release(busy);
-    for (const grant of waiting) await store.release((await grant)!);
-    await Promise.all(held.map((grant) => store.release(grant)));
-    expect(await connections()).toBeLessThanOrEqual(3);
-    await world.close();
-    await until('the connections to end', async () => (await connections()) === 0);
-  });
 
   it('takes a DataSource and leaves it alone; its locks do not join its transactions, nor end with them', async () => {
     const dataSource = await new DataSource(options()).initialize();
@@ -163,24 +128,8 @@ describe.skipIf(postgresUrl === null)('tableStore on PostgreSQL', () => {
   });
 
   describe('turns', () => {
-    const contend = async (bounds: Partial<TableStoreOptions>) => {
-      const [crowd, other] = [await world.store(bounds), await world.store()];
-      const key = freshKey();
-      const stop = new AbortController();
-      const callers = Array.from({ length: 8 }, async () => {
-        while (!stop.signal.aborted) {
-          const grant = await take(crowd, key, { waitTimeMs: 20_000 });
-          await pause(5);
-          await crowd.release(grant);
-        }
-      });
-      await pause(50);
-      const served = await other.acquire(request(key, { waitTimeMs: 2_500 }));
-      stop.abort();
-      if (served) await other.release(served);
-      await Promise.all(callers);
-      return served !== null;
-    };
+    const contend = async (bounds: Partial<TableStoreOptions>) =>
+      isServedBeside(await world.store(bounds), await world.store(), 2_500);
 
     it('end while another process waits', async () => {
       expect(await contend({})).toBe(true);
@@ -207,20 +156,6 @@ describe.skipIf(postgresUrl === null)('tableStore on PostgreSQL', () => {
         commandTimeout: '300ms',
         ...more,
       });
-
-    it('a holder that is cut off stops believing no later than its successor enters', async () => {
-      const [holder, other] = [await throughProxy(), await world.store()];
-      const old = await take(holder, freshKey(), { leaseTimeMs: 1_000 });
-      proxy.blackhole();
-      const failed = holder.renew([{ grant: old, leaseTimeMs: 1_000 }]);
-      await expect(failed).rejects.toBeInstanceOf(LockStoreUnavailableError);
-      const current = await take(other, old.key);
-      expect(old.validUntil).toBeLessThanOrEqual(now());
-      await proxy.pass();
-      expect(await holder.release(old)).toBe('not-held');
-      expect(await other.renew([{ grant: current, leaseTimeMs: 1_000 }])).toEqual([true]);
-      expect(await other.release(current)).toBe('released');
-    });
 
     it('a database that does not answer is an error in time, and costs nothing when it is back', async () => {
       const store = await throughProxy();
@@ -252,19 +187,6 @@ describe.skipIf(postgresUrl === null)('tableStore on PostgreSQL', () => {
       await other.release(await take(other, key, { waitTimeMs: 3_000 }));
     });
 
-    it('connections that break while callers wait: each is served once', async () => {
-      const [holder, waiter] = [await world.store(), await throughProxy()];
-      const busy = await take(holder, freshKey());
-      const waiting = [take(waiter, busy.key), take(waiter, busy.key)];
-      await pause(100);
-      proxy.cut();
-      await pause(100);
-      await holder.release(busy);
-      expect(await waiter.release(await waiting[0]!)).toBe('released');
-      expect(await waiter.release(await waiting[1]!)).toBe('released');
-      expect(await holder.acquire(request(busy.key)), 'free').not.toBeNull();
-    });
-
     it('opens late: a database that cannot be reached is an error in time, and then it is there', async () => {
       await proxy.refuse();
       const store = tableStore({ dataSource: options(proxy.url(database.url)) });
@@ -277,45 +199,6 @@ describe.skipIf(postgresUrl === null)('tableStore on PostgreSQL', () => {
       await proxy.pass();
       await store.release(await take(store, freshKey()));
       await store.close();
-    });
-  });
-
-  describe('a process', () => {
-    beforeAll(() => ensureBuilt());
-    const start = async (key: string) => {
-      const pool = await startWorkers({ script: 'store-worker.mjs', count: 1 });
-      const worker = pool.workers[0]!;
-      await worker.call('open', {
-        kind: 'table',
-        options: { dataSource: options() },
-        namespace: world.namespace,
-      });
-      await worker.call('take', { key, leaseTimeMs: 1_000 });
-      return { pool, worker };
-    };
-
-    it('that is killed frees its lock when the lease is over', async () => {
-      const other = await world.store();
-      const key = freshKey();
-      const { pool, worker } = await start(key);
-      process.kill(worker.pid, 'SIGKILL');
-      const killedAt = now();
-      await other.release(await take(other, key));
-      expect(now() - killedAt).toBeLessThan(2_000);
-      await pool.stop();
-    });
-
-    it('that is frozen loses its lock with the lease, and knows it at its first look', async () => {
-      const other = await world.store();
-      const key = freshKey();
-      const { pool, worker } = await start(key);
-      process.kill(worker.pid, 'SIGSTOP');
-      const grant = await take(other, key);
-      process.kill(worker.pid, 'SIGCONT');
-      expect(await worker.call('look', key)).toBe(false);
-      expect(await worker.call('release', key)).toBe('not-held');
-      expect(await other.release(grant)).toBe('released');
-      await pool.stop();
     });
   });
 
@@ -366,18 +249,6 @@ describe.skipIf(postgresUrl === null)('tableStore on PostgreSQL', () => {
     it('is made once by many stores that start at the same moment', async () => {
       await Promise.all(
         Array.from({ length: 8 }, () => boot({ dataSource: options(), table: 'made_once' })),
-      );
-    });
-
-    it('that is missing, or another one, is refused', async () => {
-      await expect(
-        boot({ dataSource: options(), table: 'absent', createTable: false }),
-      ).rejects.toThrow(
-        /Option "table" of tableStore is "absent", which does not exist.*\(createTable: false\).*CREATE TABLE IF NOT EXISTS "absent"/s,
-      );
-      await ask(database.url, 'CREATE TABLE other (id int)');
-      await expect(boot({ dataSource: options(), table: 'other' })).rejects.toThrow(
-        /has other columns/,
       );
     });
 

@@ -108,44 +108,6 @@ describe.skipIf(url === null)('zookeeper', () => {
     });
   });
 
-  it('needs one connection for two hundred waiters', async () => {
-    const proxy = await TcpProxy.forUrl(`http://${url!}`);
-    const store = await world.store({ connectString: `127.0.0.1:${proxy.port}` });
-    const key = freshKey();
-    const first = await take(store, key);
-    const waiting = Array.from({ length: 200 }, async () =>
-      store.release(await take(store, key, { waitTimeMs: 30_000 })),
-    );
-    await world.queued(200);
-    expect(proxy.connections).toBe(1);
-    await store.release(first);
-    await Promise.all(waiting);
-    expect(proxy.connections).toBe(1);
-    await store.close();
-    await proxy.close();
-  });
-
-  it('serves waiters of several processes in the order in which they came', async () => {
-    const stores = await Promise.all([1, 2, 3].map(() => world.store()));
-    const key = freshKey();
-    const first = await take(stores[0]!, key);
-    const served: number[] = [];
-    const waiting: Promise<void>[] = [];
-    for (let n = 0; n < 30; n += 1) {
-      const store = stores[n % 3]!;
-      waiting.push(
-        take(store, key).then(async (grant) => {
-          served.push(n);
-          await store.release(grant);
-        }),
-      );
-      await world.queued(n + 1);
-    }
-    await stores[0]!.release(first);
-    await Promise.all(waiting);
-    expect(served).toEqual(Array.from({ length: 30 }, (_, n) => n));
-  });
-
   it.each(['mutex', 'semaphore-mutex'] as const)(
     'leaves nothing behind with the layout %s: tries, time-outs, aborts in the middle of the queue',
     async (layout) => {

@@ -1,7 +1,4 @@
-import { execFile } from 'node:child_process';
 import { setTimeout as pause } from 'node:timers/promises';
-import { fileURLToPath } from 'node:url';
-import { promisify } from 'node:util';
 import { afterAll, beforeAll, describe, expect, inject, test } from 'vitest';
 import { now } from '../../src/distributed-lock/distributed-lock.clock.js';
 import { LockStoreUnavailableError } from '../../src/distributed-lock/distributed-lock.errors.js';
@@ -11,11 +8,10 @@ import { freshKey, request, take } from '../contract/lock-store.contract.js';
 import { ZooKeeperWorld } from '../contract/zookeeper-world.js';
 import { failureOf, Managed } from '../lock/managed.js';
 import { ensureBuilt } from '../support/build.js';
-import { eventOf, startWorkers } from '../support/processes.js';
 import { TcpProxy } from '../support/tcp-proxy.js';
 import { until } from '../support/until.js';
 import { type OwnZooKeeper, startZooKeeper } from '../support/zookeeper.js';
-import { Contention, isHonoured, lossOf } from './contention.js';
+import { isHonoured, lossOf } from './contention.js';
 
 const canStart = inject('canStartZooKeeper');
 const SESSION_MS = 2_000;
@@ -131,21 +127,6 @@ describe.skipIf(!canStart)('zookeeper, one server', () => {
       await until('the place to go', async () => (await world.places()).length === 0);
     });
 
-    it('that breaks under a release has released: later, if not at once', async ({
-      proxy,
-      world,
-      behindProxy,
-    }) => {
-      const [store, other] = [await behindProxy(), await world.store()];
-      const grant = await take(store, freshKey());
-      const cut = proxy.cutBeforeReplyTo(grant.owner);
-      await expect(store.release(grant)).rejects.toBeInstanceOf(LockStoreUnavailableError);
-      await cut;
-      const current = await take(other, grant.key);
-      expect(await store.release(grant)).toBe('not-held');
-      expect(await other.release(current)).toBe('released');
-    });
-
     it('that is down when a hold is released: the release is told later, long before the session ends', async ({
       world,
       proxy,
@@ -178,47 +159,6 @@ describe.skipIf(!canStart)('zookeeper, one server', () => {
   });
 
   describe.concurrent('a network that swallows everything', () => {
-    it('ends a hold no later than its successor enters', async ({ proxy, world, behindProxy }) => {
-      const [evicted, successor] = [await behindProxy(), await world.store()];
-      const key = freshKey();
-      const old = await take(evicted, key);
-      const loss = lossOf(old);
-      const waiting = take(successor, key, { waitTimeMs: 20_000 });
-      proxy.blackhole();
-      const current = await waiting;
-      expect(old.validUntil, 'the evicted holder still believes').toBeLessThanOrEqual(now());
-      // The control: nobody could have told it. Only its own clock ended the hold.
-      expect(loss.reason).toBeUndefined();
-      expect(current.fencingToken! > old.fencingToken!).toBe(true);
-      await proxy.pass();
-      await until('it to be told', () => loss.reason === 'session-ended');
-      expect(await evicted.release(old)).toBe('not-held');
-      const again = await evicted.acquire(request(key, { waitTimeMs: 500 })); // in a new session
-      expect(again, 'the successor is untouched').toBeNull();
-      expect(await successor.release(current)).toBe('released');
-      await evicted.release(await take(evicted, key));
-    });
-
-    it('fires the lost signal of a hold, by its own clock', async ({
-      proxy,
-      world,
-      behindProxy,
-    }) => {
-      const [managed, successor] = [new Managed(await behindProxy()), await world.store()];
-      const key = freshKey();
-      const hold = await managed.enter(key, { leaseTimeMs: 30_000 });
-      const lost = new Promise<number>((resolve) => {
-        hold.lost.addEventListener('abort', () => resolve(now()));
-      });
-      const waiting = take(successor, key, { waitTimeMs: 20_000 });
-      proxy.blackhole();
-      const current = await waiting;
-      const enteredAt = now();
-      expect(hold.isHeld()).toBe(false);
-      expect(await lost).toBeLessThanOrEqual(enteredAt);
-      await successor.release(current);
-    });
-
     it('control: without it a hold lasts, past two session timeouts, with few renewals', async ({
       behindProxy,
     }) => {
@@ -263,93 +203,7 @@ describe.skipIf(!canStart)('zookeeper, one server', () => {
     });
   });
 
-  describe.concurrent('a process', () => {
-    const boot = async (world: ZooKeeperWorld, key: string) => {
-      const pool = await startWorkers({ script: 'zookeeper-worker.mjs', count: 1 });
-      const worker = pool.workers[0]!;
-      const options = { connectString: server.url, ...SHORT };
-      await worker.call('open', { options, namespace: world.namespace });
-      await worker.call('take', { key });
-      return { pool, worker };
-    };
-
-    it('that has closed its store ends by itself', async ({ world }) => {
-      const script = fileURLToPath(
-        new URL('../support/workers/zookeeper-exit.mjs', import.meta.url),
-      );
-      const args = [script, server.url, world.namespace];
-      const { stdout } = await promisify(execFile)(process.execPath, args, { timeout: 10_000 });
-      expect(stdout).toContain('turned away');
-      expect(stdout).toContain('closed');
-      expect(await world.places()).toEqual([]);
-    });
-
-    it('that is killed frees its lock within the session timeout', async ({ world }) => {
-      const other = await world.store();
-      const key = freshKey();
-      const { pool, worker } = await boot(world, key);
-      expect(await other.acquire(request(key)), 'held by the worker').toBeNull();
-      const waiting = take(other, key);
-      process.kill(worker.pid, 'SIGKILL');
-      const killedAt = now();
-      await other.release(await waiting);
-      // The server looks once per tick, which is half a second here.
-      expect(now() - killedAt).toBeLessThan(SESSION_MS + 1_000);
-      await pool.stop();
-    });
-
-    it('that is frozen loses its lock after the session timeout, and knows it at its first look', async ({
-      world,
-    }) => {
-      const other = await world.store();
-      const key = freshKey();
-      const { pool, worker } = await boot(world, key);
-      process.kill(worker.pid, 'SIGSTOP');
-      const grant = await take(other, key);
-      process.kill(worker.pid, 'SIGCONT');
-      expect(await worker.call('look', key)).toBe(false);
-      await eventOf(worker, 'lost');
-      expect(await worker.call('release', key)).toBe('not-held');
-      expect(await other.release(grant)).toBe('released');
-      await pool.stop();
-    });
-  });
-
   describe('the server', () => {
-    it('killed and started again keeps sessions, holders and waiters', async ({ world }) => {
-      const [holder, waiter] = [
-        await world.store({ sessionTimeout: 10_000 }),
-        await world.store({ sessionTimeout: 10_000 }),
-      ];
-      const key = freshKey();
-      const grant = await take(holder, key);
-      const loss = lossOf(grant);
-      const waiting = take(waiter, key, { waitTimeMs: 30_000 });
-      await world.queued(1);
-      await server.restart();
-      await until('the holder to be back', () => isHonoured(holder, grant));
-      expect(loss.reason).toBeUndefined();
-      expect(await holder.release(grant)).toBe('released');
-      const next = await waiting;
-      expect(next.fencingToken! > grant.fencingToken!).toBe(true);
-      expect(await waiter.release(next)).toBe('released');
-    });
-
-    it('killed in the middle of contention: nobody enters while another is valid', async ({
-      world,
-    }) => {
-      const stores = await Promise.all(Array.from({ length: 4 }, () => world.store()));
-      const contention = new Contention(stores, freshKey());
-      await until('it to go on', () => contention.entered > 50);
-      await server.restart();
-      const { entered } = contention;
-      await until('it to go on again', () => contention.entered > entered + 50, {
-        deadlineMs: 20_000,
-      });
-      await contention.end();
-      expect(contention.anomalies).toEqual([]);
-    });
-
     it('frozen for longer than a session: holds end by their own clocks', async ({ world }) => {
       const store = await world.store();
       const grant = await take(store, freshKey());

@@ -1,16 +1,26 @@
 import { execFileSync } from 'node:child_process';
-import { rmSync } from 'node:fs';
 import { connect } from 'node:net';
 import { join } from 'node:path';
 import { findBinary, unprivilegedUser } from './binaries.js';
-import { onFreePort, startThrowaway, temporaryDirectory } from './throwaway.js';
+import {
+  type RunAs,
+  type Throwaway,
+  keptDirectory,
+  onFreePort,
+  signal,
+  startThrowaway,
+  temporaryDirectory,
+} from './throwaway.js';
 
 /** A MariaDB of the run's own. */
 export interface OwnMariadb {
   readonly url: string;
   readonly port: number;
+  /** Changes with `restart`. */
   readonly pid: number;
   stop(): Promise<void>;
+  /** SIGKILL, and a new server on the same port with the data of the old one. */
+  restart(): Promise<void>;
 }
 
 /** @throws {Error} if this machine has no MariaDB server, or it does not start. */
@@ -23,26 +33,52 @@ export async function startMariadb(): Promise<OwnMariadb> {
 
 async function launch(command: string, install: string, port: number): Promise<OwnMariadb> {
   const runAs = unprivilegedUser(['mysql']);
-  const directory = temporaryDirectory('mariadb', runAs);
-  const data = join(directory, 'data');
+  const kept = keptDirectory('mariadb-data', runAs);
   const common = [
     '--no-defaults',
-    `--datadir=${data}`,
+    `--datadir=${join(kept.directory, 'data')}`,
     // Two servers that are set up at the same time would take each other's temporary tables.
-    `--tmpdir=${directory}`,
-    '--innodb-flush-log-at-trx-commit=0',
+    `--tmpdir=${kept.directory}`,
+    // Kept by the system's memory, not by the disk: a killed server loses nothing, a machine without power would.
+    '--innodb-flush-log-at-trx-commit=2',
   ];
   try {
     execFileSync(
       install,
       [...common, '--auth-root-authentication-method=normal', '--skip-name-resolve'],
-      { cwd: directory, stdio: 'pipe', ...runAs },
+      { cwd: kept.directory, stdio: 'pipe', ...runAs },
     );
+    let server = await launchProcess(command, common, port, runAs);
+    return {
+      url: `mysql://root@127.0.0.1:${port}/test`,
+      port,
+      get pid() {
+        return server.pid;
+      },
+      async stop() {
+        await server.stop();
+        await kept.remove();
+      },
+      async restart() {
+        signal(server.pid, 'SIGKILL');
+        await server.gone;
+        server = await launchProcess(command, common, port, runAs);
+      },
+    };
   } catch (error) {
-    rmSync(directory, { recursive: true, force: true });
+    await kept.remove();
     throw error;
   }
-  const started = await startThrowaway({
+}
+
+function launchProcess(
+  command: string,
+  common: readonly string[],
+  port: number,
+  runAs: RunAs | undefined,
+): Promise<Throwaway> {
+  const directory = temporaryDirectory('mariadb', runAs);
+  return startThrowaway({
     name: 'mariadbd',
     command,
     args: [
@@ -57,12 +93,6 @@ async function launch(command: string, install: string, port: number): Promise<O
     runAs,
     isReady: () => greets(port),
   });
-  return {
-    url: `mysql://root@127.0.0.1:${port}/test`,
-    port,
-    pid: started.pid,
-    stop: () => started.stop(),
-  };
 }
 
 /** The server speaks first: a packet whose fifth byte is the protocol version, 10. */

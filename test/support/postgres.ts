@@ -1,19 +1,27 @@
 import { execFileSync } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
-import { rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { Client } from 'pg';
 import { unprivilegedUser } from './binaries.js';
 import { embeddedBinaries, readableFor, systemBinaries } from './postgres-binaries.js';
-import { type RunAs, onFreePort, startThrowaway, temporaryDirectory } from './throwaway.js';
+import {
+  type RunAs,
+  keptDirectory,
+  onFreePort,
+  signal,
+  startThrowaway,
+  temporaryDirectory,
+} from './throwaway.js';
 
 /** A PostgreSQL of the run's own. */
 export interface OwnPostgres {
   readonly url: string;
   readonly port: number;
-  /** Of the postmaster. */
+  /** Of the postmaster; changes with `restart`. */
   readonly pid: number;
   stop(): Promise<void>;
+  /** SIGKILL of the postmaster, with which its sessions end, and a new server on the same port with the data of the old one. */
+  restart(): Promise<void>;
 }
 
 /** Made for speed, not for safety: the data is gone with the server. */
@@ -51,33 +59,50 @@ export async function startPostgres(): Promise<OwnPostgres> {
 }
 
 async function launch(found: string, port: number, user: RunAs | undefined): Promise<OwnPostgres> {
-  const directory = temporaryDirectory('postgres', user);
+  const kept = keptDirectory('postgres-data', user);
   // Not the caller's locale: the binaries of the package know few, and sorting should not depend on the machine.
   const env = { LC_ALL: 'C', TZ: 'UTC' };
-  const data = join(directory, 'data');
+  const data = join(kept.directory, 'data');
   const url = `postgres://postgres@127.0.0.1:${port}/postgres`;
-  const binaries = readableFor(user, found, directory);
   try {
+    const binaries = readableFor(user, found, kept.directory);
     execFileSync(
       join(binaries, 'initdb'),
       ['-D', data, '-U', 'postgres', '-A', 'trust', '-E', 'UTF8', '--no-sync', '--no-instructions'],
-      { cwd: directory, env: { ...process.env, ...env }, stdio: 'pipe', ...user },
+      { cwd: kept.directory, env: { ...process.env, ...env }, stdio: 'pipe', ...user },
     );
+    const start = () =>
+      startThrowaway({
+        name: 'postgres',
+        command: join(binaries, 'postgres'),
+        args: ['-D', data, '-p', String(port), ...SETTINGS.flatMap((it) => ['-c', it])],
+        directory: temporaryDirectory('postgres', user),
+        runAs: user,
+        env,
+        stopSignal: 'SIGINT', // "fast": does not wait for connections to end
+        isReady: () => answersQuery(url),
+      });
+    let server = await start();
+    return {
+      url,
+      port,
+      get pid() {
+        return server.pid;
+      },
+      async stop() {
+        await server.stop();
+        await kept.remove();
+      },
+      async restart() {
+        signal(server.pid, 'SIGKILL');
+        await server.gone;
+        server = await start();
+      },
+    };
   } catch (error) {
-    rmSync(directory, { recursive: true, force: true });
+    await kept.remove();
     throw error;
   }
-  const server = await startThrowaway({
-    name: 'postgres',
-    command: join(binaries, 'postgres'),
-    args: ['-D', data, '-p', String(port), ...SETTINGS.flatMap((it) => ['-c', it])],
-    directory,
-    runAs: user,
-    env,
-    stopSignal: 'SIGINT', // "fast": does not wait for connections to end
-    isReady: () => answersQuery(url),
-  });
-  return { url, port, pid: server.pid, stop: () => server.stop() };
 }
 
 /** A database of its own within a server, for specs that run side by side. */

@@ -1,15 +1,24 @@
 import { connect } from 'node:net';
 import { findBinary } from './binaries.js';
-import { type Throwaway, onFreePort, startThrowaway, temporaryDirectory } from './throwaway.js';
+import {
+  type Throwaway,
+  keptDirectory,
+  onFreePort,
+  signal,
+  startThrowaway,
+  temporaryDirectory,
+} from './throwaway.js';
 
 export interface RedisOptions {
   /** Further arguments of `redis-server`: `['--maxmemory', '1mb']`. */
   readonly args?: readonly string[];
   /** Default: a free one. */
   readonly port?: number;
+  /** Every write is on disk before it is answered (`appendfsync always`), and `restart` finds it again. Default: nothing is written to disk. */
+  readonly durable?: boolean;
 }
 
-/** A Redis of the test's own, to be killed, frozen and emptied as it likes. Nothing is written to disk. */
+/** A Redis of the test's own, to be killed, frozen and emptied as it likes. */
 export interface OwnRedis {
   readonly url: string;
   readonly port: number;
@@ -23,7 +32,7 @@ export interface OwnRedis {
   freeze(): void;
   /** SIGCONT. */
   thaw(): void;
-  /** A new server on the same port that has lost everything; kills the old one if it still runs. */
+  /** A new server on the same port that has lost everything, unless it is durable; kills the old one if it still runs. */
   restart(): Promise<void>;
 }
 
@@ -38,7 +47,10 @@ export async function startRedis(options: RedisOptions = {}): Promise<OwnRedis> 
   const binary = findBinary(BINARIES);
   if (!binary) throw new Error('This machine has no redis-server.');
   return onFreePort(options.port, async (port) => {
-    let server = await launch(binary, port, options.args ?? []);
+    const data = options.durable ? keptDirectory('redis-data') : null;
+    const durable = ['--appendonly', 'yes', '--appendfsync', 'always', '--dir'];
+    const args = [...(options.args ?? []), ...(data ? [...durable, data.directory] : [])];
+    let server = await launch(binary, port, args);
     const kill = async () => {
       signal(server.pid, 'SIGKILL');
       await server.gone;
@@ -49,13 +61,16 @@ export async function startRedis(options: RedisOptions = {}): Promise<OwnRedis> 
       get pid() {
         return server.pid;
       },
-      stop: () => server.stop(),
+      async stop() {
+        await server.stop();
+        await data?.remove();
+      },
       kill,
       freeze: () => signal(server.pid, 'SIGSTOP'),
       thaw: () => signal(server.pid, 'SIGCONT'),
       async restart() {
         await kill();
-        server = await launch(binary, port, options.args ?? []);
+        server = await launch(binary, port, args);
       },
     };
   });
@@ -86,14 +101,5 @@ async function answersPing(port: number): Promise<boolean> {
     });
   } finally {
     socket.destroy();
-  }
-}
-
-function signal(pid: number, name: NodeJS.Signals): void {
-  try {
-    process.kill(pid, name);
-  } catch (error) {
-    // A server that is gone already needs no signal.
-    if ((error as NodeJS.ErrnoException).code !== 'ESRCH') throw error;
   }
 }

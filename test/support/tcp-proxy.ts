@@ -33,6 +33,7 @@ export class TcpProxy {
   readonly #target: { readonly host: string; readonly port: number; readonly patienceMs: number };
   #listener: Server | null = null;
   #port = 0;
+  #answers = 0;
   #delayMs = 0;
   #swallows: ReadonlySet<Direction> = new Set();
 
@@ -75,6 +76,16 @@ export class TcpProxy {
   /** How many clients are connected now. */
   get connections(): number {
     return this.#links.size;
+  }
+
+  /** Its own ports towards the server: by which the server knows its clients. */
+  get portsAtServer(): readonly number[] {
+    return [...this.#links].flatMap(({ server }) => server.localPort ?? []);
+  }
+
+  /** How many pieces of answers have been passed on. */
+  get answers(): number {
+    return this.#answers;
   }
 
   /** Ends every fault. What a blackhole held back is delivered now, late, as TCP does when a partition heals. */
@@ -216,8 +227,9 @@ export class TcpProxy {
 
   #deliver(link: Link, direction: Direction, to: Socket, chunk: Buffer): void {
     if (to.destroyed) return;
-    if (this.#swallows.has(direction)) link.held.push({ to, chunk });
-    else to.write(chunk);
+    if (this.#swallows.has(direction)) return void link.held.push({ to, chunk });
+    if (direction === 'to-client') this.#answers += 1;
+    to.write(chunk);
   }
 
   #reset(link: Link): void {

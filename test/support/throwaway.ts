@@ -143,6 +143,33 @@ export function temporaryDirectory(name: string, owner?: RunAs): string {
   return directory;
 }
 
+/** A directory that outlives the servers that use it, one after the other, but not this process. */
+export interface Kept {
+  readonly directory: string;
+  remove(): Promise<void>;
+}
+
+export function keptDirectory(name: string, owner?: RunAs): Kept {
+  const directory = temporaryDirectory(name, owner);
+  const keeper = startKeeper({ remove: directory });
+  return {
+    directory,
+    async remove() {
+      await keeper.pid;
+      await keeper.stop();
+    },
+  };
+}
+
+/** For a process that may be gone already. */
+export function signal(pid: number, name: NodeJS.Signals): void {
+  try {
+    process.kill(pid, name);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'ESRCH') throw error;
+  }
+}
+
 /** A port that was free a moment ago on 127.0.0.1. */
 export async function freePort(): Promise<number> {
   const server = createServer();

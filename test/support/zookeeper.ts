@@ -6,7 +6,8 @@ import { TcpProxy } from './tcp-proxy.js';
 import {
   type Throwaway,
   freePort,
-  startKeeper,
+  keptDirectory,
+  signal,
   startThrowaway,
   temporaryDirectory,
 } from './throwaway.js';
@@ -146,11 +147,10 @@ async function launchServer(launch: Launch): Promise<OwnZooKeeper> {
   if (!java || !jars) throw new Error('This machine has no ZooKeeper, or no Java to run it.');
   const { port } = launch;
   // Apart from the server's own directory, which goes with it: a restarted server has its data.
-  const data = temporaryDirectory('zookeeper-data');
-  const keeper = startKeeper({ remove: data });
-  const start = () => launchProcess(java, jars, data, launch);
+  const data = keptDirectory('zookeeper-data');
+  const start = () => launchProcess(java, jars, data.directory, launch);
   let server = await start().catch(async (error: unknown) => {
-    await keeper.stop();
+    await data.remove();
     throw error;
   });
   const kill = async () => {
@@ -165,7 +165,7 @@ async function launchServer(launch: Launch): Promise<OwnZooKeeper> {
     },
     async stop() {
       await server.stop();
-      await keeper.stop();
+      await data.remove();
     },
     kill,
     freeze: () => signal(server.pid, 'SIGSTOP'),
@@ -242,13 +242,4 @@ function askWord(port: number, word: string): Promise<string> {
     socket.on('close', () => resolve(answer));
     socket.write(word);
   });
-}
-
-function signal(pid: number, name: NodeJS.Signals): void {
-  try {
-    process.kill(pid, name);
-  } catch (error) {
-    // A server that is gone already needs no signal.
-    if ((error as NodeJS.ErrnoException).code !== 'ESRCH') throw error;
-  }
 }
