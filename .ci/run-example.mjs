@@ -26,10 +26,24 @@ const NEEDS = {
 };
 
 const [script, ...args] = process.argv.slice(2);
-const given = args.indexOf('--store') < 0 ? process.env.STORE : args[args.indexOf('--store') + 1];
+/** What is wrong with the arguments is said before anything is built or started. */
+async function asked() {
+  try {
+    if (script.endsWith('demo.js')) {
+      const { parseDemoArguments } = await import('../src/example/demo/demo.arguments.ts');
+      return parseDemoArguments(args).store ?? process.env.STORE;
+    }
+    const at = args.indexOf('--store');
+    return at < 0 ? process.env.STORE : (args[at + 1] ?? '');
+  } catch (error) {
+    say(error.message);
+    process.exit(2);
+  }
+}
+const given = await asked();
 const store = given ?? 'redis';
-if (!(store in NEEDS)) {
-  say(`--store is "${store}"; allowed: ${Object.keys(NEEDS).join(', ')}.`);
+if (!Object.hasOwn(NEEDS, store)) {
+  say(`The store is "${store}"; allowed: ${Object.keys(NEEDS).join(', ')}.`);
   process.exit(2);
 }
 say('Building …');

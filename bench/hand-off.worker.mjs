@@ -1,13 +1,13 @@
 import 'reflect-metadata';
+import { setFlagsFromString } from 'node:v8';
+import { runInNewContext } from 'node:vm';
 import { NestFactory } from '@nestjs/core';
 import { DistributedLockModule, DistributedLockService } from 'nestjs-distributed-lock';
 import { storeOf } from '../dist/example/app.store.js';
 import { monotonicMs } from '../dist/example/demo/monotonic.js';
 import { serve } from '../dist/example/demo/worker-port.js';
 
-const store = process.env.STORE;
-const urls = JSON.parse(process.env.URLS);
-const url = { mysql: urls.mariadb, table: urls.postgres }[store] ?? urls[store];
+const { STORE: store, STORE_URL: url } = process.env;
 class AppModule {}
 const app = await NestFactory.createApplicationContext(
   {
@@ -37,5 +37,24 @@ async function burst({ callers }) {
   return sections;
 }
 
+/** @returns what the heap grows by with each of so many callers that wait, in bytes. */
+async function weigh({ waiters }) {
+  const hold = await locks.acquire('weighed');
+  const before = heap();
+  const waiting = Array.from({ length: waiters }, () => locks.withLock('weighed', async () => {}));
+  await new Promise((resolve) => setTimeout(resolve, 200));
+  const after = heap();
+  await hold.release();
+  await Promise.all(waiting);
+  return (after - before) / waiters;
+}
+
+function heap() {
+  setFlagsFromString('--expose-gc');
+  const collect = runInNewContext('gc');
+  for (let n = 0; n < 3; n += 1) collect();
+  return process.memoryUsage().heapUsed;
+}
+
 await burst({ callers: 1 }); // connections and scripts are warm
-serve({ burst }, () => app.close());
+serve({ burst, weigh }, () => app.close());

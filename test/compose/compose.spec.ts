@@ -45,7 +45,15 @@ describe('docker-compose.yml', () => {
   });
 
   it('has what the library needs', () => {
-    expect(Object.keys(compose.services)).toEqual(['redis', 'postgres', 'mariadb', 'zookeeper']);
+    expect(Object.keys(compose.services)).toEqual([
+      'redis',
+      'redlock1',
+      'redlock2',
+      'redlock3',
+      'postgres',
+      'mariadb',
+      'zookeeper',
+    ]);
   });
 
   it.each(services)(
@@ -70,7 +78,7 @@ describe('docker-compose.yml', () => {
     (_name, { ports }) => {
       for (const port of ports) {
         const [, variable, host, container] =
-          /^127\.0\.0\.1:\$\{([A-Z]+_PORT):-(\d+)\}:(\d+)$/.exec(port) ?? [];
+          /^127\.0\.0\.1:\$\{([A-Z]+\d?_PORT):-(\d+)\}:(\d+)$/.exec(port) ?? [];
         expect(variable).toBeDefined();
         expect(host).not.toBe(container);
       }

@@ -17,7 +17,7 @@ describe.skipIf(inject('databaseUrl') === null)('faults', () => {
   describeFaults('table on PostgreSQL, under faults', { traits, has, start });
 });
 
-describe.skipIf(inject('mysqlUrl') === null)('faults', () => {
+describe.skipIf(!inject('canStartMariadb'))('faults', () => {
   const start = mysqlTableFaults;
   describeFaults('table on MariaDB, under faults', { traits, has, start });
 });

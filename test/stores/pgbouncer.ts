@@ -9,13 +9,12 @@ export interface PgBouncer {
   stop(): Promise<void>;
 }
 
-const program = findBinary(['pgbouncer']);
-
-/** Starts a PgBouncer in front of a server that trusts its users; `null` where this machine has none. */
-export const startPgBouncer = program
-  ? (url: string, mode: 'session' | 'transaction') =>
-      onFreePort(undefined, (port) => launch(program, url, mode, port))
-  : null;
+/** @throws {Error} where this machine has none: see `canStartPgBouncer`. */
+export function startPgBouncer(url: string, mode: 'session' | 'transaction'): Promise<PgBouncer> {
+  const program = findBinary(['pgbouncer']);
+  if (!program) throw new Error('This machine has no pgbouncer.');
+  return onFreePort(undefined, (port) => launch(program, url, mode, port));
+}
 
 async function launch(
   command: string,

@@ -31,7 +31,6 @@ import { startPgBouncer } from './pgbouncer.js';
 import { startStandby } from './postgres-standby.js';
 
 const postgresUrl = inject('databaseUrl');
-const mysqlUrl = inject('mysqlUrl');
 
 const boot = (options: TableStoreOptions) => bootOnce(tableStore(options));
 
@@ -202,34 +201,37 @@ describe.skipIf(postgresUrl === null)('tableStore on PostgreSQL', () => {
     });
   });
 
-  it.skipIf(startPgBouncer === null)('works through PgBouncer in transaction mode', async () => {
-    const bouncer = await startPgBouncer!(database.url, 'transaction');
-    const pooled = new TableWorld(options(bouncer.url), {});
-    try {
-      const stores = await Promise.all([pooled.store(), pooled.store(), pooled.store()]);
-      const key = freshKey();
-      let inside = 0;
-      const tokens: bigint[] = [];
-      await Promise.all(
-        stores.flatMap((store) =>
-          Array.from({ length: 20 }, async () => {
-            const grant = await take(store, key, { waitTimeMs: 20_000 });
-            inside += 1;
-            expect(inside).toBe(1);
-            tokens.push(grant.fencingToken!);
-            await pause(1);
-            inside -= 1;
-            expect(await store.release(grant)).toBe('released');
-          }),
-        ),
-      );
-      expect(tokens).toHaveLength(60);
-      expect(tokens).toEqual(tokens.toSorted((a, b) => (a < b ? -1 : 1)));
-    } finally {
-      await pooled.close();
-      await bouncer.stop();
-    }
-  });
+  it.skipIf(!inject('canStartPgBouncer'))(
+    'works through PgBouncer in transaction mode',
+    async () => {
+      const bouncer = await startPgBouncer(database.url, 'transaction');
+      const pooled = new TableWorld(options(bouncer.url), {});
+      try {
+        const stores = await Promise.all([pooled.store(), pooled.store(), pooled.store()]);
+        const key = freshKey();
+        let inside = 0;
+        const tokens: bigint[] = [];
+        await Promise.all(
+          stores.flatMap((store) =>
+            Array.from({ length: 20 }, async () => {
+              const grant = await take(store, key, { waitTimeMs: 20_000 });
+              inside += 1;
+              expect(inside).toBe(1);
+              tokens.push(grant.fencingToken!);
+              await pause(1);
+              inside -= 1;
+              expect(await store.release(grant)).toBe('released');
+            }),
+          ),
+        );
+        expect(tokens).toHaveLength(60);
+        expect(tokens).toEqual(tokens.toSorted((a, b) => (a < b ? -1 : 1)));
+      } finally {
+        await pooled.close();
+        await bouncer.stop();
+      }
+    },
+  );
 
   describe('the table', () => {
     it('can be made by the exported statement, or from the exported entity, by a user who may', async () => {
@@ -278,7 +280,7 @@ describe.skipIf(postgresUrl === null)('tableStore on PostgreSQL', () => {
   });
 });
 
-describe.skipIf(mysqlUrl === null)('tableStore on MariaDB', () => {
+describe.skipIf(!inject('canStartMariadb'))('tableStore on MariaDB', () => {
   it('refuses a read-only server', async () => {
     // A server of its own: the switch is for the whole of it, and other specs run beside this one.
     const server = await startMariadb();

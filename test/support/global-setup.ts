@@ -1,5 +1,12 @@
 import type { TestProject } from 'vitest/node';
-import { canStartRedis, canStartZooKeeper, getServices, type Services } from './services.js';
+import { getProgram } from './programs.js';
+import {
+  canStartMariadb,
+  canStartRedis,
+  canStartZooKeeper,
+  getServices,
+  type Services,
+} from './services.js';
 
 declare module 'vitest' {
   interface ProvidedContext {
@@ -15,6 +22,10 @@ declare module 'vitest' {
     canStartRedis: boolean;
     /** Whether a spec may start ZooKeeper servers of its own, to kill and freeze them. */
     canStartZooKeeper: boolean;
+    /** Whether a spec may start a MariaDB of its own, to kill it and to switch it to read-only. */
+    canStartMariadb: boolean;
+    /** Whether a spec may put a PgBouncer in front of PostgreSQL. */
+    canStartPgBouncer: boolean;
   }
 }
 
@@ -42,6 +53,9 @@ export default async function setup(project: TestProject): Promise<() => Promise
   project.provide('zookeeperUrl', services.available.get('zookeeper')?.url ?? null);
   project.provide('canStartRedis', canStartRedis());
   project.provide('canStartZooKeeper', canStartZooKeeper());
+  project.provide('canStartMariadb', canStartMariadb());
+  const pgbouncer = getProgram('pgbouncer', say);
+  project.provide('canStartPgBouncer', pgbouncer);
 
   return async () => {
     servers.users -= 1;
@@ -53,5 +67,8 @@ export default async function setup(project: TestProject): Promise<() => Promise
       say('not tested: faults of Redis (this machine has no redis-server to break)');
     if (!canStartZooKeeper())
       say('not tested: faults of ZooKeeper (this machine has no ZooKeeper to break)');
+    if (!canStartMariadb())
+      say('not tested: faults of MariaDB (this machine has no mariadbd to break)');
+    if (!pgbouncer) say('not tested: PgBouncer (this machine has none, and it was not installed)');
   };
 }

@@ -23,6 +23,10 @@ export interface OwnMariadb {
   restart(): Promise<void>;
 }
 
+export function canStartMariadb(): boolean {
+  return findBinary(['mariadbd']) !== undefined && findBinary(['mariadb-install-db']) !== undefined;
+}
+
 /** @throws {Error} if this machine has no MariaDB server, or it does not start. */
 export async function startMariadb(): Promise<OwnMariadb> {
   const server = findBinary(['mariadbd']);

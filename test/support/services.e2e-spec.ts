@@ -111,7 +111,7 @@ describeWith()('getService', () => {
       import '${new URL('../../.ci/typescript.mjs', import.meta.url).href}';
       const { getServices } = await import('${new URL('services.ts', import.meta.url).href}');
       process.getuid = () => 1000; // not root: nothing may be installed
-      const services = await getServices(['mariadb'], console.error);
+      const services = await getServices(['mariadb', 'zookeeper'], console.error);
       console.log(JSON.stringify(services.missing));`;
     const run = (more: Record<string, string>) =>
       promisify(execFile)(process.execPath, ['--input-type=module', '-e', script], {
@@ -120,6 +120,9 @@ describeWith()('getService', () => {
       });
     const { stdout } = await run({});
     expect(stdout).toMatch(/MYSQL_URL is not set; .*no Docker engine answers/);
-    await expect(run({ REQUIRE_SERVICES: 'all' })).rejects.toThrow(/cannot be had: mariadb/);
+    expect(stdout).toMatch(/ZOOKEEPER_URL is not set; .*no ZooKeeper/);
+    await expect(run({ REQUIRE_SERVICES: 'all' })).rejects.toThrow(
+      /cannot be had: mariadb.*zookeeper/s,
+    );
   });
 });

@@ -7,7 +7,7 @@ import { startZooKeeper } from './zookeeper.js';
 
 export { type OwnDatabase, type OwnPostgres, createDatabase, startPostgres } from './postgres.js';
 export { type OwnRedis, type RedisOptions, canStartRedis, startRedis } from './redis.js';
-export { type OwnMariadb, startMariadb } from './mariadb.js';
+export { type OwnMariadb, canStartMariadb, startMariadb } from './mariadb.js';
 export {
   type OwnEnsemble,
   type OwnZooKeeper,
