@@ -42,7 +42,7 @@ async function weigh({ waiters }) {
   const hold = await locks.acquire('weighed');
   const before = heap();
   const waiting = Array.from({ length: waiters }, () => locks.withLock('weighed', async () => {}));
-  await new Promise((resolve) => setTimeout(resolve, 200));
+  await new Promise((resolve) => setTimeout(resolve, 1_000));
   const after = heap();
   await hold.release();
   await Promise.all(waiting);
