@@ -13,7 +13,7 @@ const STORES = ['redis', 'redlock', 'zookeeper', 'postgres', 'mysql', 'table'];
 const PROCESSES = 4;
 const CALLERS = 50;
 /** Callers of one process whose memory is measured while they wait. */
-const MEASURED_WAITERS = 500;
+const MEASURED_WAITERS = 200;
 
 export const needs = ['redis', 'redlock', 'zookeeper', 'postgres', 'mariadb'];
 

@@ -43,7 +43,7 @@ describe.skipIf(serverUrl === null)('mysqlStore', () => {
   beforeAll(() => server.create());
   afterAll(() => server.drop());
 
-  const boot = (options: Partial<Parameters<typeof mysqlStore>[0]>) =>
+  const boot = async (options: Partial<Parameters<typeof mysqlStore>[0]>) =>
     bootOnce(mysqlStore({ connection: server.url, ...options }));
 
   describeSessionStore(server);

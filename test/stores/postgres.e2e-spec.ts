@@ -40,7 +40,7 @@ describe.skipIf(serverUrl === null)('postgresStore', () => {
   beforeAll(() => server.create());
   afterAll(() => server.drop());
 
-  const boot = (options: Partial<Parameters<typeof postgresStore>[0]>) =>
+  const boot = async (options: Partial<Parameters<typeof postgresStore>[0]>) =>
     bootOnce(postgresStore({ connection: server.url, ...options }));
 
   describeSessionStore(server);

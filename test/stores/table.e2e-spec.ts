@@ -32,7 +32,7 @@ import { startStandby } from './postgres-standby.js';
 
 const postgresUrl = inject('databaseUrl');
 
-const boot = (options: TableStoreOptions) => bootOnce(tableStore(options));
+const boot = async (options: TableStoreOptions) => bootOnce(tableStore(options));
 
 describe.skipIf(postgresUrl === null)('tableStore on PostgreSQL', () => {
   let database: OwnDatabase;

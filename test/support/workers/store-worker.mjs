@@ -69,7 +69,8 @@ async function churn({ namespace, keys }) {
       left -= 1;
       const key = lockKey(`churn:${process.hrtime.bigint()}:${left}`);
       const grant = await store.acquire({ key, leaseTimeMs: 10_000, waitTimeMs: 10_000 });
-      if (breaks === 'remembers') remembered.push(grant);
+      // As a store would that keeps the queue of every key that it has seen.
+      if (breaks === 'remembers') remembered.push({ key, grant, waiters: new Map(), told: [] });
       await store.release(grant);
     }
   };
