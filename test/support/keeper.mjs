@@ -25,7 +25,7 @@ process.stdout.on('error', () => {});
 
 function finish() {
   if (task.cleanUp) spawnSync(task.cleanUp[0], task.cleanUp.slice(1), { stdio: 'ignore' });
-  if (task.remove) rmSync(task.remove, { recursive: true, force: true, maxRetries: 5 });
+  if (task.remove) rmSync(task.remove, { recursive: true, force: true, maxRetries: 20 });
   process.exit(0);
 }
 
