@@ -110,6 +110,27 @@ export class LockUpgradeError extends DistributedLockError {
 }
 
 /**
+ * As many calls of this process as `maxWaiters` allows wait for the lock already.
+ *
+ * Told at once: the call did not wait, the method did not run and no transaction was opened. Safe to retry, later.
+ */
+export class LockQueueFullError extends DistributedLockError {
+  readonly code = 'LOCK_QUEUE_FULL';
+
+  constructor(
+    key: string,
+    /** How many may wait. */
+    readonly maxWaiters: number,
+  ) {
+    super(
+      `Lock "${key}" is waited for by ${maxWaiters} calls of this process already (option "maxWaiters").`,
+      key,
+      { ...BEFORE_THE_METHOD, retryable: true },
+    );
+  }
+}
+
+/**
  * The store could not answer: not reachable, loading, read-only, out of memory, or too slow.
  *
  * "Broken" is never reported as "busy". The method did not run, unless the error comes from
@@ -192,12 +213,16 @@ export class LockLostError extends DistributedLockError {
   }
 }
 
-/** A hold was used after it had been released. */
+/** A hold was used after it had been released, or where there is none. */
 export class LockNotHeldError extends DistributedLockError {
   readonly code = 'LOCK_NOT_HELD';
 
-  constructor(key: string, outcome: Partial<CallOutcome> = {}) {
-    super(`Lock "${key}" is not held any more: it was released.`, key, {
+  constructor(
+    key: string | null,
+    outcome: Partial<CallOutcome> = {},
+    detail = 'is not held any more: it was released',
+  ) {
+    super(`${key === null ? 'A lock' : `Lock "${key}"`} ${detail}.`, key, {
       methodRan: true,
       committed: 'unknown',
       retryable: false,

@@ -15,7 +15,7 @@ export type LockEvent =
   | ({ readonly type: 'attempted'; readonly waitTimeMs: number } & OfKey)
   | ({ readonly type: 'acquired'; readonly waitedMs: number } & OfHold)
   | ({ readonly type: 'timed-out'; readonly waitedMs: number } & OfKey)
-  /** The store could not answer, the caller aborted, or the module closed. */
+  /** The store could not answer, the caller aborted, too many waited, or the module closed. */
   | ({ readonly type: 'failed'; readonly waitedMs: number; readonly error: unknown } & OfKey)
   | ({ readonly type: 'lost'; readonly heldMs: number; readonly reason: LossReason } & OfHold)
   | ({

@@ -1,6 +1,7 @@
 import {
   CommitOutcomeUnknownError,
   LockInsideTransactionError,
+  LockQueueFullError,
   LockWaitTimeoutError,
 } from './distributed-lock.errors.js';
 import type { OnTimeout, ResolvedTimes } from './distributed-lock.options.js';
@@ -9,7 +10,7 @@ import type { Hold } from './lock/hold.js';
 import type { LockManager } from './lock/lock-manager.js';
 import type { ManagedHold } from './lock/managed-hold.js';
 import { OuterHolds } from './distributed-lock.outer-holds.js';
-import { transactionHold } from './distributed-lock.transaction-hold.js';
+import { transactionHold, withoutHold } from './distributed-lock.transaction-hold.js';
 import type { Admission } from './store/lock-store.js';
 import type { TransactionOptions, TransactionRunner } from './transaction/transaction-runner.js';
 
@@ -33,6 +34,13 @@ export interface LockedCall<T> extends LockRequest {
   readonly onTimeout: OnTimeout;
   /** Runs the method. `manager` is the transaction's, `undefined` without one. */
   proceed(hold: Hold, manager: unknown): Promise<T>;
+}
+
+/** A call whose condition says that it needs no lock. */
+export interface UnlockedCall<T> {
+  readonly method: string;
+  readonly transaction: TransactionOptions | null;
+  proceed(): Promise<T>;
 }
 
 /** The flow of a locked call. */
@@ -68,6 +76,15 @@ export class DistributedLockExecutor {
     } finally {
       await hold.end();
     }
+  }
+
+  /** Without a lock: in its transaction, if it has one, which is not fenced; an open one is joined, as any method would. */
+  runUnlocked<T>(call: UnlockedCall<T>): Promise<T> {
+    const { method, transaction } = call;
+    if (!transaction || !this.transactions) return call.proceed();
+    // Nothing was locked inside an open transaction, so there is nothing to warn of.
+    const options = { ...transaction, onOpenTransaction: 'reject' as const };
+    return this.transactions.run(options, withoutHold(method), () => call.proceed());
   }
 
   /**
@@ -120,10 +137,13 @@ export class DistributedLockExecutor {
     { onTimeout, ...call }: LockedCall<T>,
     error: unknown,
   ): Promise<{ instead: unknown }> {
-    if (!(error instanceof LockWaitTimeoutError) || onTimeout === 'throw') throw error;
+    const late = error instanceof LockWaitTimeoutError || error instanceof LockQueueFullError;
+    if (!late || onTimeout === 'throw') throw error;
     if (onTimeout === 'skip') return { instead: undefined };
     const { keys, method, args, times } = call;
-    return { instead: await onTimeout({ keys, method, args, waitTimeMs: times.waitTimeMs }) };
+    return {
+      instead: await onTimeout({ keys, method, args, waitTimeMs: times.waitTimeMs, error }),
+    };
   }
 }
 

@@ -30,6 +30,7 @@ const KNOWN: readonly (keyof DistributedLockModuleOptions)[] = [
   'leaseTime',
   'renew',
   'fair',
+  'maxWaiters',
   'transactions',
   'connectOnBoot',
   'shutdownGrace',

@@ -82,9 +82,13 @@ export class DistributedLockModule
   }
 
   #prepare(): void {
+    const prefixes = new Set<string>();
     for (const prototype of prototypesIn(this.modules)) {
-      for (const { use, options, where } of lockedMethodsOf(prototype)) {
-        if (use === this.runtime.name) this.runtime.check(options, where);
+      for (const { use, options, where, keyPrefix } of lockedMethodsOf(prototype)) {
+        if (use !== this.runtime.name) continue;
+        this.runtime.check(options, where);
+        if (prefixes.has(keyPrefix)) throw sharedScope(where);
+        if (keyPrefix !== '') prefixes.add(keyPrefix);
       }
     }
     const instances = instancesIn(this.modules);
@@ -103,4 +107,11 @@ export class DistributedLockModule
       );
     }
   }
+}
+
+function sharedScope(where: string): LockConfigurationError {
+  return new LockConfigurationError(
+    `Option "${where}: scope" is 'method' in two classes of one name: they would share their locks. Were the names minified? ` +
+      'Allowed: names of their own (keepNames, keep_classnames); or write the prefix into the key.',
+  );
 }

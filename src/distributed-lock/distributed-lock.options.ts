@@ -1,6 +1,10 @@
 import type { LockAdmission } from './distributed-lock.admission.js';
 import { type Duration, durationMs, show } from './distributed-lock.duration.js';
-import { LockConfigurationError } from './distributed-lock.errors.js';
+import {
+  LockConfigurationError,
+  type LockQueueFullError,
+  type LockWaitTimeoutError,
+} from './distributed-lock.errors.js';
 import type { LockKey } from './key/lock-key.js';
 import type { LockStore } from './store/lock-store.js';
 import type { TransactionOptions, TransactionRunner } from './transaction/transaction-runner.js';
@@ -15,12 +19,14 @@ export interface TimeoutContext {
   readonly method: string;
   readonly args: readonly unknown[];
   readonly waitTimeMs: number;
+  /** What `'throw'` would have thrown: the wait time was over, or too many calls waited already. */
+  readonly error: LockWaitTimeoutError | LockQueueFullError;
 }
 
 /**
- * What a call does when it did not get the lock in time.
+ * What a call does when it did not get the lock in time, or was not let into a full queue.
  *
- * - `'throw'`: rejects with `LockWaitTimeoutError`
+ * - `'throw'`: rejects with `LockWaitTimeoutError`, or `LockQueueFullError`
  * - `'skip'`: resolves with `undefined`; the method does not run
  * - a function: its value (or promise) is the result; the method does not run
  */
@@ -34,6 +40,11 @@ export interface LockTimes {
   readonly leaseTime?: Duration;
   /** Renew while held. `false` makes the lease a hard limit: the hold is lost when it is over. Default `true`. */
   readonly renew?: boolean;
+  /**
+   * How many calls of this process may wait for one key, from 1, behind the one that has it or asks for it next; one more is
+   * refused at once with `LockQueueFullError`. Calls without the option, and those that do not wait (`waitTime: 0`), are neither counted nor refused. Default: any number.
+   */
+  readonly maxWaiters?: number;
 }
 
 /** Options of `withLock`, `withTransaction`, `acquire` and `tryAcquire`. */
@@ -42,8 +53,21 @@ export interface LockOptions extends LockTimes, LockAdmission {
   readonly signal?: AbortSignal;
 }
 
+/**
+ * Whose callers exclude each other.
+ *
+ * - `'global'`: all that lock an equal key, whatever their methods
+ * - `'method'`: the calls of this method; the key is prefixed with `Class#method:`, where the class is the one that has the decorator
+ */
+export type LockScope = 'global' | 'method';
+
 /** Options of one locked method. */
 export interface LockMethodOptions extends LockTimes, LockAdmission {
+  /**
+   * Default `'global'`. `'method'` reads the name of the class: code that is minified must keep it (`keepNames`, `keep_classnames`), or
+   * servers with different builds lock different keys. Two classes of one name that would share keys are refused at boot.
+   */
+  readonly scope?: LockScope;
   /**
    * Run the method in a transaction that commits before the lock is released.
    * Default: `true` when the module has `transactions`, else `false`.
@@ -77,6 +101,8 @@ export interface ResolvedTimes {
   readonly waitTimeMs: number;
   readonly leaseTimeMs: number;
   readonly renew: boolean;
+  /** Without one, any number. */
+  readonly maxWaiters?: number;
 }
 
 const DEFAULT_TIMES: ResolvedTimes = { waitTimeMs: 10_000, leaseTimeMs: 30_000, renew: true };
@@ -90,6 +116,7 @@ export function resolveTimes(
   defaults: ResolvedTimes = DEFAULT_TIMES,
   where = '',
 ): ResolvedTimes {
+  const maxWaiters = given.maxWaiters ?? defaults.maxWaiters;
   return {
     waitTimeMs:
       given.waitTime === undefined
@@ -100,7 +127,15 @@ export function resolveTimes(
         ? defaults.leaseTimeMs
         : durationMs(`${where}leaseTime`, given.leaseTime, MIN_LEASE_TIME_MS),
     renew: booleanOption(`${where}renew`, given.renew, defaults.renew),
+    ...(maxWaiters !== undefined && { maxWaiters: checkMaxWaiters(where, maxWaiters) }),
   };
+}
+
+function checkMaxWaiters(where: string, value: unknown): number {
+  if (Number.isSafeInteger(value) && (value as number) >= 1) return value as number;
+  throw new LockConfigurationError(
+    `Option "${where}maxWaiters" is ${show(value)}; allowed: a whole number from 1.`,
+  );
 }
 
 export function booleanOption(option: string, value: unknown, fallback: boolean): boolean {

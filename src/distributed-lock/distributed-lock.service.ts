@@ -3,6 +3,7 @@ import { show } from './distributed-lock.duration.js';
 import { LockConfigurationError, LockWaitTimeoutError } from './distributed-lock.errors.js';
 import type { LockEvents } from './distributed-lock.events.js';
 import type { LockRequest } from './distributed-lock.executor.js';
+import { LockMutex } from './distributed-lock.mutex.js';
 import {
   type LockOptions,
   refuseUnknownOptions,
@@ -27,7 +28,14 @@ export interface LockedTransaction<Manager = unknown> {
   readonly manager: Manager;
 }
 
-const LOCK_OPTIONS = ['waitTime', 'leaseTime', 'renew', 'signal', ...ADMISSION_OPTIONS];
+const LOCK_OPTIONS = [
+  'waitTime',
+  'leaseTime',
+  'renew',
+  'maxWaiters',
+  'signal',
+  ...ADMISSION_OPTIONS,
+];
 
 /**
  * The flow of `@DistributedLock` for callers without a decorator.
@@ -115,6 +123,16 @@ export class DistributedLockService {
       if (error instanceof LockWaitTimeoutError) return null;
       throw error;
     }
+  }
+
+  /**
+   * The lock as an object, with `acquire` and `release` of its own. Nothing is asked of the store yet.
+   *
+   * @throws {LockConfigurationError | LockKeyError} for options or a key that could not be used.
+   */
+  mutex(key: KeyOrKeys, options: LockOptions = {}): LockMutex {
+    this.#request('mutex', key, options);
+    return new LockMutex(this, key, options);
   }
 
   /**

@@ -22,6 +22,7 @@ export {
   LockKeyError,
   LockLostError,
   LockNotHeldError,
+  LockQueueFullError,
   LockStoreUnavailableError,
   LockUpgradeError,
   LockWaitTimeoutError,
@@ -43,10 +44,12 @@ export type {
   DistributedLockModuleOptions,
   LockMethodOptions,
   LockOptions,
+  LockScope,
   LockTimes,
   OnTimeout,
   TimeoutContext,
 } from './distributed-lock.options.js';
+export type { LockMutex } from './distributed-lock.mutex.js';
 export {
   DistributedLockService,
   type KeyOrKeys,

@@ -4,6 +4,7 @@ import {
   LockClosedError,
   LockConfigurationError,
   LockKeyError,
+  LockQueueFullError,
   LockStoreUnavailableError,
   LockWaitTimeoutError,
 } from 'nestjs-distributed-lock';
@@ -16,6 +17,7 @@ const RETRY_AFTER_SECONDS = 1;
  * Tells HTTP clients what became of their call.
  *
  * - 423 Locked: somebody else was faster for the whole wait time
+ * - 429 Too Many Requests: too many wait for this one already
  * - 503 Service Unavailable: locks cannot be had now; nothing ran
  * - 400 Bad Request: the call names nothing that can be locked
  * - 409 Conflict: the call ran and was undone, or nobody knows; `committed` says which
@@ -32,6 +34,7 @@ export class LockErrorFilter implements ExceptionFilter<DistributedLockError> {
 
 function statusOf(error: DistributedLockError): HttpStatus {
   if (error instanceof LockWaitTimeoutError) return HttpStatus.LOCKED;
+  if (error instanceof LockQueueFullError) return HttpStatus.TOO_MANY_REQUESTS;
   if (error instanceof LockStoreUnavailableError || error instanceof LockClosedError) {
     return HttpStatus.SERVICE_UNAVAILABLE;
   }

@@ -67,6 +67,18 @@ class Accepted {
     return null;
   }
 
+  @DistributedLock('a:{0}', { scope: 'method', maxWaiters: 10 })
+  async scoped(_id: string): Promise<void> {}
+
+  @DistributedLock((id: string) => id, {
+    signal: (_id: string, signal?: AbortSignal) => signal,
+    when: (_id: string, _signal: AbortSignal | undefined, amount: number) => amount > 0,
+  })
+  async controlled(_id: string, _signal: AbortSignal | undefined, _amount: number): Promise<void> {}
+
+  @DistributedLock({ key: 'a', signal: () => undefined, when: (id: string) => id !== '' })
+  async controlledInOptions(_id: string): Promise<void> {}
+
   @DistributedLock('a')
   protected async protectedMethod(): Promise<void> {}
 
@@ -105,6 +117,14 @@ class Refused {
   // @ts-expect-error the property of the argument has another type
   @DistributedLock((command: { applicationId: number }) => `a:${command.applicationId}`)
   async wrongProperty(_command: Command): Promise<void> {}
+
+  // @ts-expect-error the signal reads an argument that the method does not take
+  @DistributedLock('a', { signal: (_id: string, signal: AbortSignal) => signal })
+  async wrongSignal(_id: string): Promise<void> {}
+
+  // @ts-expect-error the condition reads another type than the method takes
+  @DistributedLock({ key: (id: string) => id, when: (id: number) => id > 0 })
+  async wrongWhen(_id: string): Promise<void> {}
 
   // @ts-expect-error a synchronous method cannot wait for its turn
   @DistributedLock('a')
@@ -161,6 +181,12 @@ export const refusedOptions = (): unknown => [
   DistributedLock('a', { key: 'b' }),
   // @ts-expect-error no such way
   DistributedLock('a', { onTimeout: 'ignore' }),
+  // @ts-expect-error no such scope
+  DistributedLock('a', { scope: 'class' }),
+  // @ts-expect-error a condition is synchronous: a promise is always true
+  DistributedLock('a', { when: async () => true }),
+  // @ts-expect-error a signal is a function: every call has its own
+  DistributedLock('a', { signal: AbortSignal.timeout(1) }),
   // @ts-expect-error an option is left out, not undefined
   DistributedLock('a', { waitTime: undefined }),
 ];
@@ -170,6 +196,6 @@ describe('the types of @DistributedLock', () => {
     const methods = [Accepted, Refused, SharesOptions].flatMap(({ prototype }) =>
       Object.getOwnPropertyNames(prototype).filter((name) => name !== 'constructor'),
     );
-    expect(methods).toHaveLength(29);
+    expect(methods).toHaveLength(34);
   });
 });

@@ -319,6 +319,7 @@ describe('a locked call that does not get the lock in time', () => {
         method: 'QuoteService.submit',
         args: ['an argument'],
         waitTimeMs: 500,
+        error: expect.any(LockWaitTimeoutError),
       },
     ]);
   });

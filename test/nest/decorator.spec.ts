@@ -251,7 +251,13 @@ describe('a call that gets no lock in time', () => {
     expect(await jobs.skipping()).toBeUndefined();
     expect(await jobs.falling('argument')).toBe(-1);
     expect(contexts).toEqual([
-      { keys: ['job'], method: 'Jobs.falling', args: ['argument'], waitTimeMs: 0 },
+      {
+        keys: ['job'],
+        method: 'Jobs.falling',
+        args: ['argument'],
+        waitTimeMs: 0,
+        error: expect.objectContaining({ code: 'LOCK_WAIT_TIMEOUT' }),
+      },
     ]);
     expect(jobs.ran).toBe(1);
     jobs.gate.open();

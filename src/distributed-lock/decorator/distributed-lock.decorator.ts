@@ -24,17 +24,31 @@ export type KeyFunction<Args extends readonly unknown[]> = (
 /** Options of {@link DistributedLock} beside the key. */
 export interface DistributedLockMethodOptions<
   Timeout extends OnTimeout = OnTimeout,
+  SignalArgs extends readonly unknown[] = [],
+  WhenArgs extends readonly unknown[] = [],
 > extends LockMethodOptions {
   /** Name of the module whose locks are used. Default: the one without a name. */
   readonly use?: string;
   readonly onTimeout?: Timeout;
+  /**
+   * Ends the wait of this call: it rejects with the signal's reason, and the method does not run. Has no effect once the lock is held.
+   * `this` is the instance. What it throws reaches the caller as it is, and the method does not run.
+   */
+  readonly signal?: (...args: SignalArgs) => AbortSignal | undefined;
+  /**
+   * Whether this call needs the lock; read before the key. `false`: **it runs without the lock**, in its transaction if it has one, which is
+   * then not fenced. As `condition` does in Spring. `this` is the instance. What it throws reaches the caller as it is, and the method does not run.
+   */
+  readonly when?: (...args: WhenArgs) => boolean;
 }
 
 /** Options of {@link DistributedLock}. */
 export interface DistributedLockOptions<
   Args extends readonly unknown[] = [],
   Timeout extends OnTimeout = OnTimeout,
-> extends DistributedLockMethodOptions<Timeout> {
+  SignalArgs extends readonly unknown[] = [],
+  WhenArgs extends readonly unknown[] = [],
+> extends DistributedLockMethodOptions<Timeout, SignalArgs, WhenArgs> {
   /** Calls with equal keys run one at a time: a key expression such as `'application:{applicationId}'`, or a function. */
   readonly key: string | KeyFunction<Args>;
 }
@@ -51,21 +65,40 @@ type Fallback<Timeout> = OnTimeout extends Timeout
       ? Awaited<Result>
       : never;
 
-/** `Method` itself if the key and the fallback fit it, else a text that says what does not. */
-type Fitting<Method extends AsyncMethod, Args extends readonly unknown[], Timeout> =
-  KeyFunction<Args> extends (...args: Parameters<Method>) => unknown
-    ? [Fallback<Timeout>] extends [Awaited<ReturnType<Method>>]
-      ? Method
-      : 'onTimeout gives callers a result that the method does not return'
-    : 'the key reads arguments that the method does not take';
+/** Whether a function of these arguments can be called with those of the method. */
+type Reads<Args extends readonly unknown[], Method extends AsyncMethod> =
+  KeyFunction<Args> extends (...args: Parameters<Method>) => unknown ? true : false;
+
+/** `Method` itself if the functions and the fallback fit it, else a text that says what does not. */
+type Fitting<
+  Method extends AsyncMethod,
+  Args extends readonly unknown[],
+  Timeout,
+  SignalArgs extends readonly unknown[],
+  WhenArgs extends readonly unknown[],
+> =
+  false extends Reads<Args, Method>
+    ? 'the key reads arguments that the method does not take'
+    : false extends Reads<SignalArgs, Method>
+      ? 'the signal reads arguments that the method does not take'
+      : false extends Reads<WhenArgs, Method>
+        ? 'the condition reads arguments that the method does not take'
+        : [Fallback<Timeout>] extends [Awaited<ReturnType<Method>>]
+          ? Method
+          : 'onTimeout gives callers a result that the method does not return';
 
 /** Accepts the methods that the key can be formed for, and that may return what `onTimeout` gives. */
-export type LockedMethodDecorator<Args extends readonly unknown[], Timeout = OnTimeout> = <
-  Method extends AsyncMethod,
->(
+export type LockedMethodDecorator<
+  Args extends readonly unknown[],
+  Timeout = OnTimeout,
+  SignalArgs extends readonly unknown[] = [],
+  WhenArgs extends readonly unknown[] = [],
+> = <Method extends AsyncMethod>(
   prototype: object,
   name: string | symbol,
-  descriptor: TypedPropertyDescriptor<Method> & { value?: Fitting<Method, Args, Timeout> },
+  descriptor: TypedPropertyDescriptor<Method> & {
+    value?: Fitting<Method, Args, Timeout, SignalArgs, WhenArgs>;
+  },
 ) => void;
 
 /**
@@ -79,20 +112,31 @@ export type LockedMethodDecorator<Args extends readonly unknown[], Timeout = OnT
  *
  * @throws {LockConfigurationError} when the class is defined, for options or a key that cannot work with this method.
  */
-export function DistributedLock<Timeout extends OnTimeout, Args extends readonly unknown[] = []>(
+export function DistributedLock<
+  Timeout extends OnTimeout,
+  Args extends readonly unknown[] = [],
+  SignalArgs extends readonly unknown[] = [],
+  WhenArgs extends readonly unknown[] = [],
+>(
   key: string | KeyFunction<Args>,
-  options?: DistributedLockMethodOptions<Timeout>,
-): LockedMethodDecorator<Args, Timeout>;
-export function DistributedLock<Timeout extends OnTimeout, Args extends readonly unknown[] = []>(
-  options: DistributedLockOptions<Args, Timeout>,
-): LockedMethodDecorator<Args, Timeout>;
+  options?: DistributedLockMethodOptions<Timeout, SignalArgs, WhenArgs>,
+): LockedMethodDecorator<Args, Timeout, SignalArgs, WhenArgs>;
+export function DistributedLock<
+  Timeout extends OnTimeout,
+  Args extends readonly unknown[] = [],
+  SignalArgs extends readonly unknown[] = [],
+  WhenArgs extends readonly unknown[] = [],
+>(
+  options: DistributedLockOptions<Args, Timeout, SignalArgs, WhenArgs>,
+): LockedMethodDecorator<Args, Timeout, SignalArgs, WhenArgs>;
 export function DistributedLock(first: unknown, second?: unknown): LockedMethodDecorator<never> {
   return (prototype, name, descriptor: PropertyDescriptor) => {
     const owner =
       typeof prototype === 'function' ? (prototype as { name: string }) : prototype.constructor;
     const where = `${owner.name}.${String(name)}`;
     const method = methodOf(prototype, descriptor, where);
-    const locked = describeLockedMethod(where, method, optionsOf(first, second, where));
+    const place = { className: owner.name, name, where };
+    const locked = describeLockedMethod(place, method, optionsOf(first, second, where));
     const wrapper = copyMethodShape(method, lockedWrapper(method, locked));
     markAsLocked(wrapper, locked);
     injectRuntime(prototype, locked.use);
@@ -115,13 +159,16 @@ function lockedWrapper(method: AnyMethod, locked: LockedMethod): AnyMethod {
 
   return async function (this: unknown, ...args: unknown[]): Promise<unknown> {
     const runtime = runtimeOf(this, locked.use, locked.where);
-    return runtime.executor.execute({
+    const { executor } = runtime;
+    const call = {
       ...optionsOfCall(runtime),
       method: locked.where,
       args,
-      keys: locked.keys(this, args),
-      proceed: async () => Reflect.apply(method, this, args),
-    });
+      proceed: async (): Promise<unknown> => Reflect.apply(method, this, args),
+    };
+    if (!locked.needsLock(this, args)) return executor.runUnlocked(call);
+    const signal = locked.signal(this, args);
+    return executor.execute({ ...call, keys: locked.keys(this, args), ...(signal && { signal }) });
   };
 }
 

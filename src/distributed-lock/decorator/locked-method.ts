@@ -8,7 +8,9 @@ import {
   refuseUnknownOptions,
   resolveTimes,
 } from '../distributed-lock.options.js';
-import { type CallKeys, compileCallKeys } from '../key/call-keys.js';
+import { type CallKeys, compileCallKeys, scopedKeys } from '../key/call-keys.js';
+import { checkSignal, checkWhen, type OfCall } from './call-options.js';
+import { keyPrefixOf, type MethodPlace } from './key-scope.js';
 
 // oxlint-disable-next-line typescript/no-explicit-any -- a method of any class: the wrapper passes its arguments on unread
 export type AnyMethod = (this: any, ...args: any[]) => unknown;
@@ -20,6 +22,10 @@ export interface LockedMethod {
   /** Name of the module whose locks it takes. */
   readonly use: string;
   readonly keys: CallKeys;
+  /** What its keys begin with; `''` where they are shared with other methods. */
+  readonly keyPrefix: string;
+  readonly signal: OfCall<AbortSignal | undefined>;
+  readonly needsLock: OfCall<boolean>;
   readonly options: LockMethodOptions;
 }
 
@@ -33,22 +39,30 @@ const KNOWN = [
   'leaseTime',
   'renew',
   ...ADMISSION_OPTIONS,
+  'scope',
+  'maxWaiters',
+  'signal',
+  'when',
   'transaction',
   'onTimeout',
 ];
 
 /** @throws {LockConfigurationError} naming `Class.method`, the option, its value and what is allowed. */
 export function describeLockedMethod(
-  where: string,
+  place: MethodPlace,
   method: AnyMethod,
   given: object,
 ): LockedMethod {
+  const { where } = place;
   refuseUnknownOptions(`${where}: `, given, KNOWN);
   const {
     key,
     use = DEFAULT_NAME,
+    scope,
+    signal,
+    when,
     ...options
-  } = given as LockMethodOptions & { key?: unknown; use?: unknown };
+  } = given as LockMethodOptions & Record<'key' | 'use' | 'scope' | 'signal' | 'when', unknown>;
   if (typeof use !== 'string' || use === '') {
     throw new LockConfigurationError(
       `Option "${where}: use" is ${show(use)}; allowed: the name of a module.`,
@@ -58,7 +72,16 @@ export function describeLockedMethod(
   checkAdmission(options, `${where}: `);
   checkOnTimeout(where, options.onTimeout);
   checkTransaction(where, options.transaction);
-  return { where, use, keys: compileCallKeys(key, method, where), options };
+  const keyPrefix = keyPrefixOf(place, scope);
+  return {
+    where,
+    use,
+    keys: scopedKeys(compileCallKeys(key, method, where), keyPrefix),
+    keyPrefix,
+    signal: checkSignal(where, signal),
+    needsLock: checkWhen(where, when),
+    options,
+  };
 }
 
 function checkOnTimeout(where: string, given: OnTimeout | undefined): void {

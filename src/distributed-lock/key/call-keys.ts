@@ -28,6 +28,12 @@ export function compileCallKeys(key: unknown, method: Function, where: string): 
   );
 }
 
+/** The same keys, all beginning with `prefix`. */
+export function scopedKeys(keys: CallKeys, prefix: string): CallKeys {
+  if (prefix === '') return keys;
+  return (self, args) => keys(self, args).map((key) => lockKey(prefix + key));
+}
+
 function functionKeys(returned: unknown, where: string): readonly LockKey[] {
   if (!isPromiseLike(returned)) return lockKeys(returned);
   // Nobody will await it: without a handler, its rejection would end the process.

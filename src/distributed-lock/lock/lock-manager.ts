@@ -10,11 +10,14 @@ import { JoinedHold } from './joined-hold.js';
 import { LeaseRenewal } from './lease-renewal.js';
 import { type HoldHost, LockHold } from './lock-hold.js';
 import type { HoldPart, ManagedHold } from './managed-hold.js';
+import { type Place, WaitLimits } from './wait-limits.js';
 
 /** Acquires locks from one store and watches over those that are held. */
 export class LockManager implements HoldHost {
   readonly renewal: LeaseRenewal;
   readonly #holds = new Set<LockHold>();
+  readonly #limits = new WaitLimits();
+  readonly #places = new Map<LockHold, Place>();
   #whenEmpty: (() => void) | null = null;
 
   constructor(
@@ -34,6 +37,7 @@ export class LockManager implements HoldHost {
    *
    * @throws {LockWaitTimeoutError} if one of them stayed busy; those acquired before are released.
    * @throws {LockUpgradeError} if the chain holds one of them together with others and cannot join that hold; nothing is acquired.
+   * @throws {LockQueueFullError} if too many wait for one of them already; likewise.
    */
   async enter(
     keys: readonly LockKey[],
@@ -68,6 +72,8 @@ export class LockManager implements HoldHost {
 
   ended(hold: LockHold): void {
     this.#holds.delete(hold);
+    this.#places.get(hold)?.leave();
+    this.#places.delete(hold);
     if (this.#holds.size === 0) this.#whenEmpty?.();
   }
 
@@ -105,6 +111,7 @@ export class LockManager implements HoldHost {
     const { waitTimeMs, leaseTimeMs, renew } = times;
     const askedAt = now();
     this.events.emit({ type: 'attempted', key, waitTimeMs });
+    const place = this.#place(key, times);
     const request = {
       key,
       leaseTimeMs,
@@ -112,13 +119,31 @@ export class LockManager implements HoldHost {
       ...(signal && { signal }),
       ...(admission && { admission }),
     };
-    const grant = await this.#grant(request, waitTimeMs, askedAt);
+    let grant: LockGrant;
+    try {
+      grant = await this.#grant(request, waitTimeMs, askedAt);
+    } catch (error) {
+      place?.leave();
+      throw error;
+    }
     const hold = new LockHold(grant, leaseTimeMs, renew, this, admission?.mode);
     this.#holds.add(hold);
+    if (place) this.#places.set(hold, place.holds());
     this.renewal.add(hold);
     const { owner, fencingToken } = hold;
     this.events.emit({ type: 'acquired', key, owner, fencingToken, waitedMs: now() - askedAt });
     return hold;
+  }
+
+  /** @throws {LockQueueFullError} */
+  #place(key: LockKey, { maxWaiters, waitTimeMs }: ResolvedTimes): Place | null {
+    if (maxWaiters === undefined || waitTimeMs === 0) return null;
+    try {
+      return this.#limits.enter(key, maxWaiters);
+    } catch (error) {
+      this.events.emit({ type: 'failed', key, waitedMs: 0, error });
+      throw error;
+    }
   }
 
   async #grant(request: AcquireRequest, waitTimeMs: number, askedAt: number): Promise<LockGrant> {
