@@ -175,14 +175,16 @@ export class LockClosedError extends DistributedLockError {
  * - `expired`: the local deadline passed without a confirmed renewal
  * - `taken-over`: the store says that the key is gone or belongs to another owner
  * - `session-ended`: the session that carried the lock ended
+ * - `held-too-long`: `holdAtMost` was over
  * - `closed`: the application shut down and its grace time was over
  */
-export type LossReason = 'expired' | 'taken-over' | 'session-ended' | 'closed';
+export type LossReason = 'expired' | 'taken-over' | 'session-ended' | 'held-too-long' | 'closed';
 
 const LOSS: Record<LossReason, string> = {
   expired: 'its lease ran out before it could be renewed',
   'taken-over': 'the store no longer honours it',
   'session-ended': 'the session that held it ended',
+  'held-too-long': 'it was held for longer than "holdAtMost" allows',
   closed: 'the application shut down before the holder had finished',
 };
 

@@ -47,8 +47,22 @@ export interface LockTimes {
   readonly maxWaiters?: number;
 }
 
+/** How long a hold lasts at least and at most, for scheduled jobs. A nested call that joins its caller's hold has that one's. */
+export interface HoldBounds {
+  /**
+   * The key stays closed until so long after it was acquired, however early the hold ends: servers whose clocks differ by less do not run one tick
+   * of a schedule twice. Counted by the server where the store can (trait `keeps`), else by this process while it lives. A hold that is lost is not kept. Default: not.
+   */
+  readonly holdAtLeast?: Duration;
+  /**
+   * The hold is lost after so long (`hold.lost`; its transaction is rolled back), and not renewed past that. At least 100 ms, and `holdAtLeast`.
+   * Default: as long as it is renewed.
+   */
+  readonly holdAtMost?: Duration;
+}
+
 /** Options of `withLock`, `withTransaction`, `acquire` and `tryAcquire`. */
-export interface LockOptions extends LockTimes, LockAdmission {
+export interface LockOptions extends LockTimes, HoldBounds, LockAdmission {
   /** Ends the wait; the call rejects with the signal's reason. Has no effect once the lock is held. */
   readonly signal?: AbortSignal;
 }
@@ -62,7 +76,7 @@ export interface LockOptions extends LockTimes, LockAdmission {
 export type LockScope = 'global' | 'method';
 
 /** Options of one locked method. */
-export interface LockMethodOptions extends LockTimes, LockAdmission {
+export interface LockMethodOptions extends LockTimes, HoldBounds, LockAdmission {
   /**
    * Default `'global'`. `'method'` reads the name of the class: code that is minified must keep it (`keepNames`, `keep_classnames`), or
    * servers with different builds lock different keys. Two classes of one name that would share keys are refused at boot.
@@ -103,6 +117,8 @@ export interface ResolvedTimes {
   readonly renew: boolean;
   /** Without one, any number. */
   readonly maxWaiters?: number;
+  readonly holdAtLeastMs?: number;
+  readonly holdAtMostMs?: number;
 }
 
 const DEFAULT_TIMES: ResolvedTimes = { waitTimeMs: 10_000, leaseTimeMs: 30_000, renew: true };
@@ -112,7 +128,7 @@ const DEFAULT_TIMES: ResolvedTimes = { waitTimeMs: 10_000, leaseTimeMs: 30_000, 
  * @throws {LockConfigurationError} naming the option, the value and what is allowed.
  */
 export function resolveTimes(
-  given: LockTimes,
+  given: LockTimes & HoldBounds,
   defaults: ResolvedTimes = DEFAULT_TIMES,
   where = '',
 ): ResolvedTimes {
@@ -128,6 +144,27 @@ export function resolveTimes(
         : durationMs(`${where}leaseTime`, given.leaseTime, MIN_LEASE_TIME_MS),
     renew: booleanOption(`${where}renew`, given.renew, defaults.renew),
     ...(maxWaiters !== undefined && { maxWaiters: checkMaxWaiters(where, maxWaiters) }),
+    ...resolveBounds(given, where),
+  };
+}
+
+function resolveBounds(
+  { holdAtLeast, holdAtMost }: HoldBounds,
+  where: string,
+): Pick<ResolvedTimes, 'holdAtLeastMs' | 'holdAtMostMs'> {
+  const atLeast = holdAtLeast === undefined ? 0 : durationMs(`${where}holdAtLeast`, holdAtLeast, 0);
+  const atMost =
+    holdAtMost === undefined
+      ? Infinity
+      : durationMs(`${where}holdAtMost`, holdAtMost, MIN_LEASE_TIME_MS);
+  if (atLeast > atMost) {
+    throw new LockConfigurationError(
+      `Option "${where}holdAtLeast" is ${show(holdAtLeast)}; allowed: at most "holdAtMost", which is ${show(holdAtMost)}.`,
+    );
+  }
+  return {
+    ...(atLeast > 0 && { holdAtLeastMs: atLeast }),
+    ...(atMost < Infinity && { holdAtMostMs: atMost }),
   };
 }
 

@@ -33,6 +33,8 @@ const LOCK_OPTIONS = [
   'leaseTime',
   'renew',
   'maxWaiters',
+  'holdAtLeast',
+  'holdAtMost',
   'signal',
   ...ADMISSION_OPTIONS,
 ];

@@ -42,6 +42,7 @@ export { DistributedLockModule } from './distributed-lock.module.js';
 export type { DistributedLockOptionsFactory } from './distributed-lock.module-definition.js';
 export type {
   DistributedLockModuleOptions,
+  HoldBounds,
   LockMethodOptions,
   LockOptions,
   LockScope,
@@ -58,7 +59,7 @@ export {
 } from './distributed-lock.service.js';
 export { getDistributedLockToken, InjectDistributedLock } from './distributed-lock.tokens.js';
 export type { LockKey } from './key/lock-key.js';
-export { currentHold } from './lock/current-hold.js';
+export { assertLocked, currentHold } from './lock/current-hold.js';
 export type { Hold } from './lock/hold.js';
 export type {
   AcquireRequest,

@@ -58,8 +58,8 @@ export class HealthyStore implements LockStore {
     return this.inner.renew(renewals);
   }
 
-  release(grant: LockGrant): Promise<ReleaseResult> {
-    return this.inner.release(grant);
+  release(grant: LockGrant, keepForMs?: number): Promise<ReleaseResult> {
+    return this.inner.release(grant, keepForMs);
   }
 
   abandon(grant: LockGrant): void {
@@ -105,6 +105,31 @@ export class ReleasesForAnybody extends HealthyStore {
     const current = this.shared.holders.get(grant.key);
     if (result === 'not-held' && current) await current.store.release(current.grant);
     return result;
+  }
+}
+
+/** Takes a release for a release. */
+export class KeepsNothing extends HealthyStore {
+  override release(grant: LockGrant): Promise<ReleaseResult> {
+    return this.inner.release(grant);
+  }
+}
+
+/** Keeps a key closed until its lease is over. */
+export class KeepsForTheLease extends HealthyStore {
+  override async release(grant: LockGrant, keepForMs = 0): Promise<ReleaseResult> {
+    if (keepForMs === 0) return this.inner.release(grant);
+    this.inner.abandon(grant);
+    return 'released';
+  }
+}
+
+/** Says that the server keeps keys closed, and does it itself. */
+export class KeepsWhileItLives extends HealthyStore {
+  override async release(grant: LockGrant, keepForMs = 0): Promise<ReleaseResult> {
+    if (keepForMs === 0) return this.inner.release(grant);
+    setTimeout(() => void this.inner.release(grant), keepForMs);
+    return 'released';
   }
 }
 

@@ -62,6 +62,8 @@ const ENDS =
   'a lease that is not renewed ends: its holder knows no later than its successor enters';
 const REVIVED = 'a renewal never brings back a lease that has ended';
 const ABANDONED = 'an abandoned grant keeps the key closed until its lease is over, and then only';
+const KEPT =
+  'a released key that is kept stays closed for that long, and not longer; also for the process that released it; also after it ended where keeps = server';
 const REOPENED = 'a store that was closed can be opened again';
 const HAND_OFF =
   'a release lets a waiter of another store in, long before its lease would have ended';
@@ -109,6 +111,9 @@ const CAUGHT: readonly (readonly [string, StoreClass, string])[] = [
   ['lets an evicted holder go on', broken.NeverEndsLeases, ENDS],
   ['brings back a lease that has ended', broken.Revives, REVIVED],
   ['releases what is abandoned', broken.ReleasesWhatIsAbandoned, ABANDONED],
+  ['keeps nothing closed', broken.KeepsNothing, KEPT],
+  ['keeps a key closed for its lease', broken.KeepsForTheLease, KEPT],
+  ['keeps a key closed only while it lives', broken.KeepsWhileItLives, KEPT],
   ['leaves waiters pending when it stops', broken.LeavesWaitersPending, CLOSED],
   ['stays closed', broken.StaysClosed, REOPENED],
   ['closes without telling its holders', broken.ClosesSilently, CLOSED],

@@ -12,6 +12,7 @@ export { type Clause, freshKey, request, type StoreWorld, take } from './clause.
 
 /** Far above the longest pause of a store that polls, and far below a lease. */
 const HAND_OFF_MS = 1_500;
+const KEEP_MS = 300;
 
 /** Enters and leaves a section again and again, and fails when two are inside or a token does not grow. */
 class Witness {
@@ -337,6 +338,39 @@ export const CONTRACT: readonly Clause[] = [
       const startedAt = now();
       await other.release(await take(other, key));
       expect(now() - startedAt).toBeGreaterThan(200);
+    },
+  },
+  {
+    item: 28,
+    promise:
+      'a released key that is kept stays closed for that long, and not longer; also for the process that released it; also after it ended where keeps = server',
+    async check(world, traits) {
+      const [holder, other] = [await world.store(), await world.store()];
+      const [key, second] = [freshKey(), freshKey()];
+      const grant = await take(holder, key);
+      const keptSince = now();
+      const entered = [other, holder].map(async (store) => {
+        const next = await take(store, key);
+        const after = now() - keptSince;
+        if (next.fencingToken !== null) expect(next.fencingToken > grant.fencingToken!).toBe(true);
+        expect(await store.release(next)).toBe('released');
+        return after;
+      });
+      expect(await holder.release(grant, KEEP_MS)).toBe('released');
+      expect(await holder.acquire(request(key)), 'not even its own store').toBeNull();
+      expect(await other.acquire(request(key))).toBeNull();
+      expect(await holder.release(grant), 'already released').toBe('not-held');
+      const first = Math.min(...(await Promise.all(entered)));
+      expect(first).toBeGreaterThanOrEqual(KEEP_MS - 2);
+      // Far less than the lease, and than the look that covers a lost wake-up.
+      expect(first).toBeLessThan(KEEP_MS + 2_500);
+
+      const ending = await take(holder, second);
+      const endedSince = now();
+      expect(await holder.release(ending, KEEP_MS)).toBe('released');
+      await holder.close();
+      await other.release(await take(other, second));
+      if (traits.keeps === 'server') expect(now() - endedSince).toBeGreaterThanOrEqual(KEEP_MS - 2);
     },
   },
   {

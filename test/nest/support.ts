@@ -88,7 +88,7 @@ export function storeWith(replaced: Partial<LockStore>): LockStore {
     open: (namespace, timeoutMs) => store.open(namespace, timeoutMs),
     acquire: (request) => store.acquire(request),
     renew: (renewals) => store.renew(renewals),
-    release: (grant) => store.release(grant),
+    release: (grant, keepForMs) => store.release(grant, keepForMs),
     abandon: (grant) => store.abandon(grant),
     stop: () => store.stop(),
     close: () => store.close(),

@@ -41,6 +41,8 @@ const KNOWN = [
   ...ADMISSION_OPTIONS,
   'scope',
   'maxWaiters',
+  'holdAtLeast',
+  'holdAtMost',
   'signal',
   'when',
   'transaction',

@@ -1,4 +1,5 @@
 import { AsyncLocalStorage } from 'node:async_hooks';
+import { LockNotHeldError } from '../distributed-lock.errors.js';
 import type { LockKey } from '../key/lock-key.js';
 import type { Hold } from './hold.js';
 import type { HoldPart, ManagedHold } from './managed-hold.js';
@@ -16,6 +17,25 @@ const scopes = new AsyncLocalStorage<Scope>();
 export function currentHold(): Hold | undefined {
   const hold = scopes.getStore()?.hold;
   return hold?.isHeld() ? hold : undefined;
+}
+
+/**
+ * For the body of a method that must never run without its lock: throws unless the calling chain is inside a hold, of that key if one is given.
+ *
+ * @param key as it stands in `hold.keys`; of any module.
+ * @throws {LockNotHeldError} if it is inside none: the decorator is gone, `when` was false, or the method was called past it
+ * @throws {LockLostError} if that hold was lost
+ */
+export function assertLocked(key?: string): void {
+  for (let scope = scopes.getStore(); scope; scope = scope.outer) {
+    if (key === undefined || scope.hold.keys.includes(key as LockKey))
+      return scope.hold.assertHeld();
+  }
+  throw new LockNotHeldError(
+    key ?? null,
+    {},
+    'is not held: this code runs outside every locked method that would hold it',
+  );
 }
 
 /** Runs `work` as the inside of a hold. */

@@ -67,7 +67,7 @@ export class LeaseRenewal {
     const sentAt = now();
     try {
       const honoured = await this.store.renew(
-        due.map(({ grant, leaseTimeMs }) => ({ grant, leaseTimeMs })),
+        due.map((hold) => ({ grant: hold.grant, leaseTimeMs: hold.renewalMs() })),
       );
       for (const [index, hold] of due.entries()) {
         if (honoured[index]) this.#again(hold, sentAt + hold.leaseTimeMs / 3, 0);

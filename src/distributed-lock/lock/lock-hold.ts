@@ -3,6 +3,7 @@ import { now } from '../distributed-lock.clock.js';
 import { durationMs } from '../distributed-lock.duration.js';
 import { LockLostError, LockNotHeldError, type LossReason } from '../distributed-lock.errors.js';
 import type { LockEvents } from '../distributed-lock.events.js';
+import type { ResolvedTimes } from '../distributed-lock.options.js';
 import type { LockKey } from '../key/lock-key.js';
 import type { Admission, LockGrant, LockStore, ReleaseResult } from '../store/lock-store.js';
 import { EntryQueue } from './entry-queue.js';
@@ -18,6 +19,13 @@ export interface HoldHost {
   ended(hold: LockHold): void;
 }
 
+/** A lease for a hold that may last so long. Stores take off a little for drifting clocks, so it gets a little more: the bound ends the hold, not the lease. */
+export function boundedLease(leaseTimeMs: number, atMostMs: number): number {
+  return Math.min(leaseTimeMs, atMostMs * 1.02 + 3);
+}
+
+type Bounds = Pick<ResolvedTimes, 'holdAtLeastMs' | 'holdAtMostMs'>;
+
 /** One key, held. Lost when its deadline passes, when the store says so, or when the application closes. */
 export class LockHold implements HoldPart {
   readonly entries = new EntryQueue();
@@ -29,6 +37,9 @@ export class LockHold implements HoldPart {
   #lost: AbortController | null = null;
   /** End of the lease as a hard limit; `Infinity` while renewed. */
   #limit: number;
+  /** Until when it may be held at most, and until when the key stays closed at least. */
+  readonly #atMost: number;
+  readonly #atLeast: number;
 
   constructor(
     readonly grant: LockGrant,
@@ -36,8 +47,11 @@ export class LockHold implements HoldPart {
     readonly renews: boolean,
     private readonly host: HoldHost,
     readonly mode: Admission['mode'] = 'exclusive',
+    bounds: Bounds = {},
   ) {
     this.#limit = renews ? Infinity : this.#heldSince + leaseTimeMs;
+    this.#atMost = this.#heldSince + (bounds.holdAtMostMs ?? Infinity);
+    this.#atLeast = this.#heldSince + (bounds.holdAtLeastMs ?? 0);
     grant.onLost = (reason) => this.lose(reason);
   }
 
@@ -63,7 +77,7 @@ export class LockHold implements HoldPart {
 
   /** When the hold is lost unless it is renewed, on the scale of `distributed-lock.clock.ts`. */
   get deadline(): number {
-    return Math.min(this.grant.validUntil, this.#limit);
+    return Math.min(this.grant.validUntil, this.#limit, this.#atMost);
   }
 
   get lost(): AbortSignal {
@@ -84,8 +98,9 @@ export class LockHold implements HoldPart {
   isHeld(): boolean {
     if (this.#state !== 'held') return false;
     // The clock decides, not the timer: after a pause this line may run before any timer does.
-    if (now() < this.deadline) return true;
-    this.lose('expired');
+    const at = now();
+    if (at < this.deadline) return true;
+    this.lose(at < this.#atMost ? 'expired' : 'held-too-long');
     return false;
   }
 
@@ -100,14 +115,20 @@ export class LockHold implements HoldPart {
 
   async renew(leaseTime?: number | string): Promise<void> {
     this.assertHeld();
-    const leaseTimeMs =
-      leaseTime === undefined ? this.leaseTimeMs : durationMs('leaseTime', leaseTime, 1);
+    const leaseTimeMs = this.renewalMs(
+      leaseTime === undefined ? this.leaseTimeMs : durationMs('leaseTime', leaseTime, 1),
+    );
     const sentAt = now();
     const [honoured] = await this.host.store.renew([{ grant: this.grant, leaseTimeMs }]);
     if (this.#state === 'released') throw new LockNotHeldError(this.key);
     if (!honoured) this.lose('taken-over');
     else if (!this.renews) this.#limit = Math.max(this.#limit, sentAt + leaseTimeMs);
     this.assertHeld();
+  }
+
+  /** For how long a lease may be extended from now: none outlives `holdAtMost`. */
+  renewalMs(leaseTimeMs = this.leaseTimeMs): number {
+    return Math.max(boundedLease(leaseTimeMs, this.#atMost - now()), 1);
   }
 
   async release(): Promise<ReleaseResult> {
@@ -121,7 +142,7 @@ export class LockHold implements HoldPart {
     const { key, owner, fencingToken } = this;
     const heldMs = now() - this.#heldSince;
     try {
-      const result = await this.host.store.release(this.grant);
+      const result = await this.#giveBack();
       this.host.events.emit({ type: 'released', key, owner, fencingToken, heldMs, result });
       return result;
     } catch (error) {
@@ -181,7 +202,14 @@ export class LockHold implements HoldPart {
     });
     this.#lost?.abort(this.#lossError());
     // Frees what may be left of it, and lets local waiters go on. It is lost whatever the store answers.
-    this.host.store.release(this.grant).catch(() => undefined);
+    const freed = reason === 'closed' ? this.#giveBack() : this.host.store.release(this.grant);
+    freed.catch(() => undefined);
+  }
+
+  #giveBack(): Promise<ReleaseResult> {
+    const keepForMs = this.#atLeast - now();
+    const { store } = this.host;
+    return keepForMs > 0 ? store.release(this.grant, keepForMs) : store.release(this.grant);
   }
 
   #over(): void {

@@ -8,7 +8,7 @@ import { heldByCaller, insideHold } from './current-hold.js';
 import { HoldGroup } from './hold-group.js';
 import { JoinedHold } from './joined-hold.js';
 import { LeaseRenewal } from './lease-renewal.js';
-import { type HoldHost, LockHold } from './lock-hold.js';
+import { boundedLease, type HoldHost, LockHold } from './lock-hold.js';
 import type { HoldPart, ManagedHold } from './managed-hold.js';
 import { type Place, WaitLimits } from './wait-limits.js';
 
@@ -108,7 +108,8 @@ export class LockManager implements HoldHost {
     signal?: AbortSignal,
     admission?: Admission,
   ): Promise<HoldPart> {
-    const { waitTimeMs, leaseTimeMs, renew } = times;
+    const { waitTimeMs, renew, holdAtMostMs = Infinity } = times;
+    const leaseTimeMs = boundedLease(times.leaseTimeMs, holdAtMostMs);
     const askedAt = now();
     this.events.emit({ type: 'attempted', key, waitTimeMs });
     const place = this.#place(key, times);
@@ -126,7 +127,7 @@ export class LockManager implements HoldHost {
       place?.leave();
       throw error;
     }
-    const hold = new LockHold(grant, leaseTimeMs, renew, this, admission?.mode);
+    const hold = new LockHold(grant, leaseTimeMs, renew, this, admission?.mode, times);
     this.#holds.add(hold);
     if (place) this.#places.set(hold, place.holds());
     this.renewal.add(hold);

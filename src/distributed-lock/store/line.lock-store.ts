@@ -45,8 +45,9 @@ export class LineLockStore implements LockStore {
     return renewals.map((renewal) => honoured.get(renewal)!);
   }
 
-  release(grant: LockGrant): Promise<ReleaseResult> {
-    return grant instanceof LineGrant ? this.line.release(grant) : this.turns.release(grant);
+  release(grant: LockGrant, keepForMs?: number): Promise<ReleaseResult> {
+    const store = grant instanceof LineGrant ? this.line : this.turns;
+    return store.release(grant, keepForMs);
   }
 
   abandon(grant: LockGrant): void {

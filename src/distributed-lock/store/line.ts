@@ -19,6 +19,7 @@ import type {
   Renewal,
   StoreTraits,
 } from './lock-store.js';
+import { Postponed } from './postponed.js';
 import { UntoldReleases } from './untold-releases.js';
 
 /** A request that says who may be inside together, and in which order. */
@@ -38,6 +39,8 @@ export class Line implements LineListener {
   /** Owner ids whose leave is on its way: answers that were given before it still name them. */
   readonly #leaving = new Set<string>();
   readonly #untold: UntoldReleases<LinePlace>;
+  /** Places that are left later; a process that ends before leaves them to their leases. */
+  readonly #kept = new Postponed();
   #serial = 0;
   #closed = false;
 
@@ -103,10 +106,11 @@ export class Line implements LineListener {
     return renewals.map(({ grant }) => honoured.has(grant));
   }
 
-  async release(grant: LockGrant): Promise<ReleaseResult> {
+  async release(grant: LockGrant, keepForMs = 0): Promise<ReleaseResult> {
     const held = this.#grant(grant);
     if (!held) return 'not-held';
     this.#held.delete(held.owner);
+    if (keepForMs > 0 && !held.isOver) return this.#keep(held, keepForMs);
     if (held.isOver) {
       void this.#leave(held.place);
       return 'not-held';
@@ -120,6 +124,14 @@ export class Line implements LineListener {
     } finally {
       this.#leaving.delete(held.owner);
     }
+  }
+
+  /** Nobody is behind the place any more, and it stays until the time is over. */
+  async #keep({ owner, place, held }: LineGrant, forMs: number): Promise<ReleaseResult> {
+    this.#abandoned.set(owner, now() + forMs);
+    this.#kept.in(forMs, () => this.#leave(place));
+    const [isHeld] = await this.backend.renew([{ ...held, leaseTimeMs: forMs }]);
+    return isHeld ? 'released' : 'not-held';
   }
 
   abandon(grant: LockGrant): void {

@@ -13,6 +13,7 @@ import type {
 import { Grant } from './turn.js';
 import type { TurnBackend } from './turn-backend.js';
 import type { QueueHost } from './queue-host.js';
+import { Postponed } from './postponed.js';
 import { UntoldReleases } from './untold-releases.js';
 import { Waiter } from './wait-list.js';
 
@@ -34,6 +35,8 @@ export class QueueingLockStore implements LockStore, QueueHost {
   readonly maxTurnMs: number;
   readonly #queues = new Map<LockKey, KeyQueue>();
   readonly #untold: UntoldReleases;
+  /** Ends of turns that this process goes on with to keep their keys closed. */
+  readonly #kept = new Postponed();
   /** Owner ids whose keys are left to their lease on purpose, with the time at which it is over. */
   readonly #abandoned = new Map<string, number>();
   #serial = 0;
@@ -116,9 +119,12 @@ export class QueueingLockStore implements LockStore, QueueHost {
     return renewals.map(({ grant }) => honoured.has(grant));
   }
 
-  async release(grant: LockGrant): Promise<ReleaseResult> {
+  async release(grant: LockGrant, keepForMs = 0): Promise<ReleaseResult> {
     const held = this.#held(grant);
-    return held && (await held.queue.release(held.grant)) ? 'released' : 'not-held';
+    if (!held) return 'not-held';
+    const isKept = keepForMs > 0 && !held.grant.turn.isOver;
+    const released = isKept ? this.#keep(held, keepForMs) : held.queue.release(held.grant);
+    return (await released) ? 'released' : 'not-held';
   }
 
   abandon(grant: LockGrant): void {
@@ -142,9 +148,11 @@ export class QueueingLockStore implements LockStore, QueueHost {
   async close(): Promise<void> {
     this.stop();
     for (const queue of this.#queues.values()) queue.giveUp();
+    const freed = this.#kept.now();
     // A call that was under way may still bring a key; it is given back, not left to its lease.
     await Promise.all([...this.#queues.values()].map((queue) => queue.settled()));
     await this.#untold.settle();
+    await freed;
     await this.backend.close();
   }
 
@@ -172,6 +180,28 @@ export class QueueingLockStore implements LockStore, QueueHost {
     let queue = this.#queues.get(key);
     if (!queue) this.#queues.set(key, (queue = new KeyQueue(key, this)));
     return queue;
+  }
+
+  async #keep(
+    { queue, grant }: { queue: KeyQueue; grant: Grant },
+    forMs: number,
+  ): Promise<boolean> {
+    const { key, owner } = grant.turn;
+    const until = now() + forMs;
+    this.#abandoned.set(owner, until);
+    // Sent before anybody here asks for the key again.
+    const kept = this.backend.keep?.({ key, owner }, forMs);
+    queue.abandon(grant);
+    if (!kept) {
+      this.#kept.in(forMs, () => this.giveBack(key, owner));
+      return true;
+    }
+    try {
+      return await kept;
+    } catch (error) {
+      void this.#untold.tell({ key, owner }, () => false, until);
+      throw error;
+    }
   }
 
   #held(grant: LockGrant): { queue: KeyQueue; grant: Grant } | null {

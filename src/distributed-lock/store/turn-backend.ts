@@ -113,5 +113,12 @@ export interface TurnBackend {
    * @param more callers of this process still wait: stay queued.
    */
   giveBack(turn: TurnRef, more: boolean): Promise<GiveBackAnswer>;
+  /**
+   * Ends a turn, and keeps the key closed for so long although nobody has it: also for the process that had it. Backends whose server can be told
+   * that (trait `keeps: 'server'`); for the others this process goes on with the turn.
+   *
+   * @returns whether the key was this owner's until now; if not, nothing changed.
+   */
+  keep?(turn: TurnRef, keepForMs: number): Promise<boolean>;
   close(): Promise<void>;
 }

@@ -1,8 +1,11 @@
+import { now } from '../distributed-lock.clock.js';
 import type { TurnRef } from './turn-backend.js';
 
 interface Untold<Turn> {
   readonly turn: Turn;
   readonly more: () => boolean;
+  /** Until when the key is to stay closed. */
+  readonly keepUntil: number;
   attempts: number;
   timer: NodeJS.Timeout | null;
   told: () => void;
@@ -20,13 +23,20 @@ export class UntoldReleases<Turn = TurnRef> {
   #closing = false;
 
   constructor(
-    private readonly backend: { giveBack(turn: Turn, more: boolean): Promise<unknown> },
+    private readonly backend: {
+      giveBack(turn: Turn, more: boolean): Promise<unknown>;
+      keep?(turn: Turn, keepForMs: number): Promise<unknown>;
+    },
   ) {}
 
-  /** Resolves when the backend has heard it, or when it is given up. Never rejects. */
-  tell(turn: Turn, more: () => boolean): Promise<void> {
+  /**
+   * Resolves when the backend has heard it, or when it is given up. Never rejects.
+   *
+   * @param keepUntil keeps the key closed until then, on the scale of `distributed-lock.clock.ts`.
+   */
+  tell(turn: Turn, more: () => boolean, keepUntil = 0): Promise<void> {
     const { promise, resolve } = deferred();
-    void this.#try({ turn, more, attempts: 0, timer: null, told: resolve });
+    void this.#try({ turn, more, keepUntil, attempts: 0, timer: null, told: resolve });
     this.#underWay.add(promise);
     return promise.finally(() => this.#underWay.delete(promise));
   }
@@ -53,7 +63,9 @@ export class UntoldReleases<Turn = TurnRef> {
     if (untold.timer) clearTimeout(untold.timer);
     untold.attempts += 1;
     try {
-      await this.backend.giveBack(untold.turn, untold.more());
+      const keepForMs = untold.keepUntil - now();
+      if (keepForMs > 0 && this.backend.keep) await this.backend.keep(untold.turn, keepForMs);
+      else await this.backend.giveBack(untold.turn, untold.more());
       untold.told();
     } catch {
       // Not lost: the error says only that the backend cannot be told now.

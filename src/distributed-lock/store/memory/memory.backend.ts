@@ -23,7 +23,7 @@ export class MemoryBackend implements TurnBackend {
     wakes: 'push',
     reach: 'process',
     offers: ['shared', 'permits', 'fair'],
-    keeps: 'process',
+    keeps: 'server',
   };
   /** This store's place in the queue of each key. */
   readonly #places = new Map<LockKey, Waiting>();
@@ -88,6 +88,12 @@ export class MemoryBackend implements TurnBackend {
     if (more && !stays) this.#queue(key);
     // Also where the key stays whose it is: those behind a store that has left may be compatible with the holders.
     return { held, woke: this.world.admit(key, false) };
+  }
+
+  async keep({ key, owner }: TurnRef, keepForMs: number): Promise<boolean> {
+    if (this.world.live(key)?.owner !== owner) return false;
+    this.world.keep(key, keepForMs);
+    return true;
   }
 
   async close(): Promise<void> {

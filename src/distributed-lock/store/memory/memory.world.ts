@@ -58,6 +58,14 @@ export class MemoryWorld {
     this.#entries.delete(key);
   }
 
+  /** Closes the key, though nobody has it; then it goes to whoever waits. */
+  keep(key: LockKey, forMs: number): void {
+    const expiresAtMs = performance.now() + forMs;
+    const nobody = { owner: '', token: null, together: null, reservedFor: null };
+    this.#entries.set(key, { ...nobody, expiresAtMs });
+    setTimeout(() => this.admit(key, true), forMs + 1).unref();
+  }
+
   queue(key: LockKey, waiting: Waiting): void {
     let queue = this.#waiting.get(key);
     if (!queue) this.#waiting.set(key, (queue = new Set()));

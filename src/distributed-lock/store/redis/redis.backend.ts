@@ -66,7 +66,7 @@ export class RedisBackend implements TurnBackend {
       wakes: process === '' ? 'poll' : 'push',
       reach: 'server',
       offers: ['shared', 'permits', 'fair'],
-      keeps: 'process',
+      keeps: 'server',
     };
   }
 
@@ -157,6 +157,16 @@ export class RedisBackend implements TurnBackend {
     );
     const [held, woke] = reply as [number, number];
     return { held: held === 1, woke: woke === 1 };
+  }
+
+  async keep({ key, owner }: TurnRef, keepForMs: number): Promise<boolean> {
+    const { lock, waiting } = this.#link.keyspace.of(key);
+    const { inbox } = this.#link.keyspace;
+    const args = [owner, Math.ceil(keepForMs), this.process, inbox, key];
+    const reply = await this.#link.send(key, (commands) =>
+      commands.lockKeep(lock, waiting, ...args, flag(!this.#link.isCluster)),
+    );
+    return reply === 1;
   }
 
   async close(): Promise<void> {

@@ -9,6 +9,7 @@ export interface ScriptConnection {
   lockAcquire(...keysAndArgs: Argument[]): Reply;
   lockPass(...keysAndArgs: Argument[]): Reply;
   lockRelease(...keysAndArgs: Argument[]): Reply;
+  lockKeep(...keysAndArgs: Argument[]): Reply;
   lockProbe(...keysAndArgs: Argument[]): Reply;
   lineEnter(...keysAndArgs: Argument[]): Reply;
   lineLeave(...keysAndArgs: Argument[]): Reply;
@@ -22,6 +23,7 @@ const FOLDER = new URL('./scripts/', import.meta.url);
 
 const SCRIPTS = {
   lockAcquire: { file: 'acquire', numberOfKeys: 3 },
+  lockKeep: { file: 'keep', numberOfKeys: 2 },
   lockProbe: { file: 'probe', numberOfKeys: 2 },
   lockRenew: { file: 'renew', numberOfKeys: undefined },
 } as const;

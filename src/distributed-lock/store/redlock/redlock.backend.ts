@@ -44,7 +44,7 @@ export class RedlockBackend implements TurnBackend {
     wakes: 'poll',
     reach: 'server',
     offers: [],
-    keeps: 'process',
+    keeps: 'server',
   };
   readonly #quorum: Quorum;
   readonly #attempts: Attempts;
@@ -110,14 +110,22 @@ export class RedlockBackend implements TurnBackend {
     return asked.map((it) => it !== undefined && held.some((batch) => batch.has(it.attempt)));
   }
 
-  async giveBack({ key, owner }: TurnRef): Promise<GiveBackAnswer> {
+  async giveBack(turn: TurnRef): Promise<GiveBackAnswer> {
+    return { held: await this.#end(turn, 0), woke: false };
+  }
+
+  keep(turn: TurnRef, keepForMs: number): Promise<boolean> {
+    return this.#end(turn, Math.ceil(keepForMs));
+  }
+
+  async #end({ key, owner }: TurnRef, keepForMs: number): Promise<boolean> {
     const attempt = this.#attempts.of(owner);
     // An attempt that failed was undone then.
-    if (!attempt) return { held: false, woke: false };
+    if (!attempt) return false;
     const lease = leaseOf(attempt);
     const { majority } = this.#quorum;
     const held = await this.#quorum.ask(
-      (node) => node.release(lease),
+      (node) => node.release(lease, keepForMs),
       this.#timeout(attempt.leaseMs / 20),
       ({ answers, failures, pending }) => {
         const freed = [...answers.values()].filter(Boolean).length;
@@ -129,7 +137,7 @@ export class RedlockBackend implements TurnBackend {
       },
     );
     this.#attempts.end(owner, attempt);
-    return { held, woke: false };
+    return held;
   }
 
   async close(): Promise<void> {

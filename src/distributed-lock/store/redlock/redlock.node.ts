@@ -36,11 +36,13 @@ interface Debt {
   readonly owner: string;
   /** The lease is over by then, on the scale of `distributed-lock.clock.ts`. */
   readonly until: number;
+  /** Until when the key is to stay closed, on the same scale; `0` frees it. */
+  readonly keepUntil: number;
 }
 
 interface LockScripts {
   redlockAcquire(lock: string, owner: string, leaseMs: number): Promise<unknown>;
-  redlockRelease(lock: string, owner: string): Promise<unknown>;
+  redlockRelease(lock: string, owner: string, keepForMs: number): Promise<unknown>;
   redlockRenew(keyCount: number, ...keysAndArgs: (string | number)[]): Promise<unknown>;
 }
 
@@ -134,10 +136,13 @@ export class RedlockNode {
   /**
    * Frees the key; repeated in the background until the server has heard it, or the lease is over. The owner id must not be used again.
    *
+   * @param keepForMs keeps it closed for so long first.
    * @returns whether it was the owner's until now.
    */
-  release({ key, owner, leaseMs }: NodeLease): Promise<boolean> {
-    return this.#pay({ key, owner, until: now() + leaseMs });
+  release({ key, owner, leaseMs }: NodeLease, keepForMs = 0): Promise<boolean> {
+    const at = now();
+    const keepUntil = keepForMs > 0 ? at + keepForMs : 0;
+    return this.#pay({ key, owner, until: at + leaseMs, keepUntil });
   }
 
   /** Leaves a connection that stays silent. @param sentAt on the scale of `performance.now()`. */
@@ -179,7 +184,7 @@ export class RedlockNode {
       for (const _command of ['EVAL', 'EVALSHA']) {
         await this.#send(() => this.#client.redlockAcquire(lock, 'boot', 1_000));
         await this.#send(() => this.#client.redlockRenew(1, lock, 'boot', 2_000));
-        await this.#send(() => this.#client.redlockRelease(lock, 'boot'));
+        await this.#send(() => this.#client.redlockRelease(lock, 'boot', 0));
       }
     } catch (error) {
       // Out of memory and the like pass; held locks are served meanwhile.
@@ -190,7 +195,8 @@ export class RedlockNode {
   async #pay(debt: Debt): Promise<boolean> {
     this.#owed.add(debt);
     const { lock } = this.#keyspace.of(debt.key);
-    const answer = this.#send(() => this.#client.redlockRelease(lock, debt.owner));
+    const keepForMs = Math.max(Math.ceil(debt.keepUntil - now()), 0);
+    const answer = this.#send(() => this.#client.redlockRelease(lock, debt.owner, keepForMs));
     this.#underWay.add(answer);
     try {
       const freed = await answer;

@@ -50,7 +50,7 @@ export class TableBackend implements TurnBackend {
     wakes: 'poll',
     reach: 'server',
     offers: [],
-    keeps: 'process',
+    keeps: 'server',
   };
   #listener: BackendListener | null = null;
   #ready: Promise<void> | null = null;
@@ -147,6 +147,10 @@ export class TableBackend implements TurnBackend {
       if (!held && unmark) await this.rows.unmark(key);
       return { held, woke: false };
     });
+  }
+
+  keep({ key, owner }: TurnRef, keepForMs: number): Promise<boolean> {
+    return this.#inOrder(key, () => this.rows.keep(key, owner, Math.ceil(keepForMs)));
   }
 
   async close(): Promise<void> {

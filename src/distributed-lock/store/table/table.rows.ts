@@ -157,6 +157,14 @@ export class TableRows {
     );
   }
 
+  /** Closes the row although nobody has it. An owner id that no process has: it has no `:`. */
+  keep(key: LockKey, owner: string, keepForMs: number): Promise<boolean> {
+    return this.#changed(
+      `UPDATE ${this.#table} SET owner = 'kept', expires_at = ${this.#now} + ? WHERE id = ? AND owner = ? AND expires_at > ${this.#now}`,
+      [keepForMs, this.#id(key), owner],
+    );
+  }
+
   /** Deletes rows that nobody has used for so long. */
   async purge(unusedMs: number): Promise<void> {
     await this.connection.query(

@@ -17,6 +17,7 @@ import { overLosses, type QueueNode } from './queue-node.js';
 import { hasCode, storeError } from './zookeeper.errors.js';
 import { ZooKeeperGrant } from './zookeeper.grant.js';
 import { nodeName } from './zookeeper.paths.js';
+import { Postponed } from '../postponed.js';
 import type { SessionEnd, SessionListener, ZooKeeperSession } from './zookeeper.session.js';
 
 export interface ZooKeeperStoreSettings {
@@ -45,6 +46,8 @@ export class ZooKeeperLockStore implements LockStore, ContenderHost {
   readonly #held = new Map<LockKey, number>();
   /** Locks that are left to their lease on purpose, with the timers that end it. */
   readonly #abandoned = new Map<QueueNode, NodeJS.Timeout>();
+  /** Removals of nodes that keep their keys closed. */
+  readonly #kept = new Postponed();
   #base = '';
   #session: ZooKeeperSession | null = null;
   #directories: Directories | null = null;
@@ -111,11 +114,16 @@ export class ZooKeeperLockStore implements LockStore, ContenderHost {
     return renewals.map(({ grant }) => this.#isHeld(grant) && now() < grant.validUntil);
   }
 
-  async release(grant: LockGrant): Promise<ReleaseResult> {
+  async release(grant: LockGrant, keepForMs = 0): Promise<ReleaseResult> {
     if (!this.#isHeld(grant)) return 'not-held';
+    const { node } = grant;
     this.#forget(grant);
+    if (keepForMs > 0) {
+      this.#kept.in(keepForMs, () => node.remove().catch(() => undefined)); // goes on by itself, or the session ends it
+      return 'released';
+    }
     try {
-      return (await grant.node.remove()) ? 'released' : 'not-held';
+      return (await node.remove()) ? 'released' : 'not-held';
     } catch (error) {
       throw storeError(error, grant.key);
     }
@@ -140,6 +148,7 @@ export class ZooKeeperLockStore implements LockStore, ContenderHost {
 
   async close(): Promise<void> {
     this.stop();
+    await this.#kept.now();
     const grants = [...this.#grants];
     for (const grant of grants) {
       this.#forget(grant);

@@ -4,6 +4,7 @@
   The lock key holds one of
     <turn>:<owner>   a turn: its number (microseconds, only growing) and the owner id it belongs to
     r:<process>      reserved: free for this process alone, for as long as the key lives
+    k:               kept closed after a release, for as long as the key lives
 ]]
 
 local function microseconds()
