@@ -176,15 +176,18 @@ export class LockClosedError extends DistributedLockError {
  * - `taken-over`: the store says that the key is gone or belongs to another owner
  * - `session-ended`: the session that carried the lock ended
  * - `held-too-long`: `holdAtMost` was over
+ * - `resigned`: its holder, a leader, stepped down
  * - `closed`: the application shut down and its grace time was over
  */
-export type LossReason = 'expired' | 'taken-over' | 'session-ended' | 'held-too-long' | 'closed';
+export type LossReason =
+  'expired' | 'taken-over' | 'session-ended' | 'held-too-long' | 'resigned' | 'closed';
 
 const LOSS: Record<LossReason, string> = {
   expired: 'its lease ran out before it could be renewed',
   'taken-over': 'the store no longer honours it',
   'session-ended': 'the session that held it ended',
   'held-too-long': 'it was held for longer than "holdAtMost" allows',
+  resigned: 'its holder stepped down as leader',
   closed: 'the application shut down before the holder had finished',
 };
 

@@ -28,7 +28,17 @@ export type LockEvent =
       readonly type: 'release-failed';
       readonly heldMs: number;
       readonly error: unknown;
-    } & OfHold);
+    } & OfHold)
+  /** A candidate became leader. */
+  | ({ readonly type: 'elected' } & OfHold)
+  /** Its term is over; `resigned` where it stepped down by itself. */
+  | ({ readonly type: 'deposed'; readonly ledMs: number; readonly reason: LossReason } & OfHold)
+  /** A callback of a candidate failed, or the store cannot be asked for the key; the candidate goes on. */
+  | ({
+      readonly type: 'leadership-failed';
+      readonly during: 'campaign' | 'onElected' | 'onDeposed';
+      readonly error: unknown;
+    } & OfKey);
 
 export type LockListener = (event: LockEvent) => void;
 

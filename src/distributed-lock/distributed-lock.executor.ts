@@ -6,6 +6,7 @@ import {
 } from './distributed-lock.errors.js';
 import type { OnTimeout, ResolvedTimes } from './distributed-lock.options.js';
 import type { LockKey } from './key/lock-key.js';
+import { outsideHolds } from './lock/current-hold.js';
 import type { Hold } from './lock/hold.js';
 import type { LockManager } from './lock/lock-manager.js';
 import type { ManagedHold } from './lock/managed-hold.js';
@@ -95,6 +96,12 @@ export class DistributedLockExecutor {
   async acquire(request: LockRequest): Promise<ManagedHold> {
     if (!this.locks.joins(request.keys)) this.#refuseInsideTransaction(request);
     return this.locks.enter(request.keys, request.times, request.signal, request.admission);
+  }
+
+  /** Starts work that is no part of the calling chain: neither inside its holds, nor inside its transaction. */
+  detached<T>(work: () => T): T {
+    const { transactions } = this;
+    return outsideHolds(() => (transactions === null ? work() : transactions.outside(work)));
   }
 
   async #run<T>(call: LockedCall<T>, hold: ManagedHold): Promise<T> {

@@ -89,6 +89,9 @@ function logTrouble(event: LockEvent): void {
       `Lock "${event.key}" was lost after ${Math.round(event.heldMs)} ms (${event.reason}).`,
     );
   }
+  if (event.type === 'leadership-failed') {
+    logger.warn(`Leader "${event.key}": ${event.during} failed: ${String(event.error)}`);
+  }
   if (event.type === 'release-failed') {
     logger.warn(
       `Lock "${event.key}" could not be released and ends with its lease: ${String(event.error)}`,

@@ -1,7 +1,8 @@
 import { type LockAdmission, resolveAdmission } from './distributed-lock.admission.js';
 import { LockConfigurationError, LockStoreUnavailableError } from './distributed-lock.errors.js';
 import { LockEvents } from './distributed-lock.events.js';
-import { DistributedLockExecutor } from './distributed-lock.executor.js';
+import { DistributedLockExecutor, type LockRequest } from './distributed-lock.executor.js';
+import { Candidacy, type LeaderCallbacks } from './distributed-lock.leadership.js';
 import type { CheckedModuleOptions } from './distributed-lock.module-options.js';
 import type { LockMethodOptions, ResolvedTimes } from './distributed-lock.options.js';
 import { LockManager } from './lock/lock-manager.js';
@@ -18,6 +19,7 @@ const IN_USE = new WeakMap<object, string>();
 export class LockRuntime {
   readonly events = new LockEvents();
   readonly #executor: DistributedLockExecutor;
+  readonly #candidacies = new Set<Candidacy>();
   #prepare: (() => void) | null = null;
   #unusable: LockConfigurationError | null = null;
 
@@ -89,10 +91,20 @@ export class LockRuntime {
     }
   }
 
-  /** Turns waiters away, lets running methods finish for the grace time, gives up the rest, closes the store. */
+  /** Stands for election with the key of the request, until it resigns or the application closes. */
+  stand(request: LockRequest, callbacks: LeaderCallbacks): Candidacy {
+    const candidacy = new Candidacy(this.executor, this.events, request, callbacks);
+    this.#candidacies.add(candidacy);
+    void candidacy.over.then(() => this.#candidacies.delete(candidacy));
+    return candidacy;
+  }
+
+  /** Lets leaders resign, turns waiters away, lets running methods finish for the grace time, gives up the rest, closes the store. */
   async close(): Promise<void> {
+    const resigned = [...this.#candidacies].map((candidacy) => candidacy.resign());
     try {
       await this.#executor.locks.close(this.options.shutdownGraceMs);
+      await Promise.all(resigned);
     } finally {
       this.#unclaim();
     }

@@ -1,8 +1,9 @@
 import { ADMISSION_OPTIONS } from './distributed-lock.admission.js';
-import { show } from './distributed-lock.duration.js';
+import { type Duration, MAX_DURATION_MS, show } from './distributed-lock.duration.js';
 import { LockConfigurationError, LockWaitTimeoutError } from './distributed-lock.errors.js';
 import type { LockEvents } from './distributed-lock.events.js';
 import type { LockRequest } from './distributed-lock.executor.js';
+import type { LeaderCallbacks, Leadership } from './distributed-lock.leadership.js';
 import { LockMutex } from './distributed-lock.mutex.js';
 import {
   type LockOptions,
@@ -10,7 +11,7 @@ import {
   resolveTimes,
 } from './distributed-lock.options.js';
 import type { LockRuntime } from './distributed-lock.runtime.js';
-import { lockKeys } from './key/lock-key.js';
+import { lockKey, lockKeys } from './key/lock-key.js';
 import type { Hold } from './lock/hold.js';
 import type { TransactionOptions } from './transaction/transaction-runner.js';
 
@@ -20,6 +21,12 @@ export type KeyOrKeys = string | readonly string[];
 /** Options of {@link DistributedLockService.withTransaction}. */
 export interface LockTransactionOptions extends LockOptions {
   readonly transaction?: TransactionOptions;
+}
+
+/** What {@link DistributedLockService.lead} takes. */
+export interface LeaderOptions extends LeaderCallbacks {
+  /** How long after a crash another candidate is elected, at the latest. Default: the module's `leaseTime`. */
+  readonly leaseTime?: Duration;
 }
 
 /** What a callback of {@link DistributedLockService.withTransaction} works with. `Manager` is TypeORM's `EntityManager`. */
@@ -138,6 +145,28 @@ export class DistributedLockService {
   }
 
   /**
+   * Leader election: of all candidates for `name`, over all processes, at most one leads at a time. Stands for election at once and for ever, also while the
+   * store is away; resigns when the application closes. Errors of the callbacks are events (`leadership-failed`), and reach nobody else.
+   *
+   * @throws {LockConfigurationError | LockKeyError} for options or a name that cannot be used.
+   */
+  lead(name: string, options: LeaderOptions): Leadership {
+    const where = `${label('lead')}: `;
+    const given = { ...options } as Record<string, unknown>;
+    refuseUnknownOptions(where, given, ['onElected', 'onDeposed', 'leaseTime']);
+    mustBeFunction(`${where}onElected`, given['onElected']);
+    if (given['onDeposed'] !== undefined) mustBeFunction(`${where}onDeposed`, given['onDeposed']);
+    const { leaseTime } = options;
+    const request = this.#request('lead', lockKey(name), {
+      waitTime: MAX_DURATION_MS,
+      renew: true,
+      ...(leaseTime !== undefined && { leaseTime }),
+    });
+    const { maxWaiters: _ofCalls, ...times } = request.times;
+    return this.runtime.stand({ ...request, times }, options);
+  }
+
+  /**
    * Runs `work` as if no transaction were open around it: for work that is started inside a transaction but is no part of it.
    * Locks it takes protect nothing that the open transaction has changed.
    */
@@ -173,6 +202,11 @@ export class DistributedLockService {
 
 function label(method: string): string {
   return `DistributedLockService.${method}`;
+}
+
+function mustBeFunction(option: string, given: unknown): void {
+  if (typeof given === 'function') return;
+  throw new LockConfigurationError(`Option "${option}" is ${show(given)}; allowed: a function.`);
 }
 
 /** `(work)` or `(options, work)`. */

@@ -50,10 +50,12 @@ export type {
   OnTimeout,
   TimeoutContext,
 } from './distributed-lock.options.js';
+export type { LeaderCallbacks, Leadership } from './distributed-lock.leadership.js';
 export type { LockMutex } from './distributed-lock.mutex.js';
 export {
   DistributedLockService,
   type KeyOrKeys,
+  type LeaderOptions,
   type LockedTransaction,
   type LockTransactionOptions,
 } from './distributed-lock.service.js';

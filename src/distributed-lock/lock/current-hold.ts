@@ -43,6 +43,11 @@ export function insideHold<T>(manager: object, hold: ManagedHold, work: () => T)
   return scopes.run({ manager, hold, outer: scopes.getStore() }, work);
 }
 
+/** Runs `work` as if the calling chain were inside no hold: it outlives the call that starts it. */
+export function outsideHolds<T>(work: () => T): T {
+  return scopes.exit(work);
+}
+
 /** The caller's own hold of a key, which a nested call may join. */
 export function heldByCaller(manager: object, key: LockKey): HoldPart | undefined {
   for (let scope = scopes.getStore(); scope; scope = scope.outer) {

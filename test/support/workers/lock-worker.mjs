@@ -14,6 +14,7 @@ import { describeError, report, serve } from '../../../dist/example/demo/worker-
 
 let app;
 let locks;
+let leadership;
 const holds = new Map();
 
 process.on('unhandledRejection', (error) => report('unhandledRejection', String(error)));
@@ -95,6 +96,17 @@ async function call({ key, ...options }) {
   }
 }
 
+/** Stands for election; `elected` and `deposed` are among the lock events. */
+async function lead({ key, leaseTime }) {
+  leadership = locks.lead(key, {
+    leaseTime,
+    onElected: (hold) => hold.lost.addEventListener('abort', () => report('term-ended', { key })),
+  });
+}
+
+const isLeader = () => leadership.isLeader;
+const resign = () => leadership.resign();
+
 const close = async () => app?.close();
 
-serve({ boot, acquire, release, look, renew, contend, call, close }, close);
+serve({ boot, acquire, release, look, renew, contend, call, lead, isLeader, resign, close }, close);
