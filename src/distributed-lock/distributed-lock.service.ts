@@ -152,7 +152,7 @@ export class DistributedLockService {
    */
   lead(name: string, options: LeaderOptions): Leadership {
     const where = `${label('lead')}: `;
-    const given = { ...options } as Record<string, unknown>;
+    const given = (options ?? {}) as unknown as Record<string, unknown>;
     refuseUnknownOptions(where, given, ['onElected', 'onDeposed', 'leaseTime']);
     mustBeFunction(`${where}onElected`, given['onElected']);
     if (given['onDeposed'] !== undefined) mustBeFunction(`${where}onDeposed`, given['onDeposed']);

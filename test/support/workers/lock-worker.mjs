@@ -19,10 +19,11 @@ const holds = new Map();
 
 process.on('unhandledRejection', (error) => report('unhandledRejection', String(error)));
 
-async function boot({ store, ...options }) {
+async function boot({ store, shutdownHooks = false, ...options }) {
   const startedAt = monotonicMs();
   const module = DistributedLockModule.forRoot({ store: redisStore(store), ...options });
   app = await NestFactory.createApplicationContext(module, { logger: false, abortOnError: false });
+  if (shutdownHooks) app.enableShutdownHooks();
   locks = app.get(DistributedLockService);
   locks.events.on(({ type, key, error }) => {
     report(type, { key, ...(error && { error: describeError(error) }) });
@@ -82,6 +83,18 @@ async function contend({ key, callers, rounds, waitTime, stayMs = 0, options }) 
   return sections;
 }
 
+/** Begins a locked call that ends after a time, or with its hold; resolves when it is inside. */
+function start({ key, untilMs }) {
+  return new Promise((resolve) => {
+    const work = async ({ lost }) => {
+      resolve();
+      await pause(untilMs, undefined, { signal: lost }).catch(() => undefined); // lost
+      report('work-ended', { key, lost: lost.aborted ? lost.reason.reason : null });
+    };
+    locks.withLock(key, work).catch(() => undefined); // reported
+  });
+}
+
 /** A locked call whose method notes that it ran. */
 async function call({ key, ...options }) {
   const startedAt = monotonicMs();
@@ -109,4 +122,7 @@ const resign = () => leadership.resign();
 
 const close = async () => app?.close();
 
-serve({ boot, acquire, release, look, renew, contend, call, lead, isLeader, resign, close }, close);
+serve(
+  { boot, acquire, release, look, renew, contend, call, start, lead, isLeader, resign, close },
+  close,
+);
