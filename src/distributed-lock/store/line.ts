@@ -19,7 +19,7 @@ import type {
   Renewal,
   StoreTraits,
 } from './lock-store.js';
-import { Postponed } from './postponed.js';
+import { unavailable } from './trouble.js';
 import { UntoldReleases } from './untold-releases.js';
 
 /** A request that says who may be inside together, and in which order. */
@@ -39,8 +39,6 @@ export class Line implements LineListener {
   /** Owner ids whose leave is on its way: answers that were given before it still name them. */
   readonly #leaving = new Set<string>();
   readonly #untold: UntoldReleases<LinePlace>;
-  /** Places that are left later; a process that ends before leaves them to their leases. */
-  readonly #kept = new Postponed();
   #serial = 0;
   #closed = false;
 
@@ -126,10 +124,10 @@ export class Line implements LineListener {
     }
   }
 
-  /** Nobody is behind the place any more, and it stays until the time is over. */
+  /** Nobody is behind the place any more, and it stays until the time is over; a process that ends before leaves it to its lease. */
   async #keep({ owner, place, held }: LineGrant, forMs: number): Promise<ReleaseResult> {
     this.#abandoned.set(owner, now() + forMs);
-    this.#kept.in(forMs, () => this.#leave(place));
+    setTimeout(() => void this.#leave(place), forMs).unref();
     const [isHeld] = await this.backend.renew([{ ...held, leaseTimeMs: forMs }]);
     return isHeld ? 'released' : 'not-held';
   }
@@ -235,11 +233,8 @@ export class Line implements LineListener {
 
   #timedOut(caller: LineCaller): void {
     const { trouble } = caller;
-    const { key } = caller.place;
     if (trouble === null) return this.#giveUp(caller, () => caller.resolve(null));
-    const [detail, cause] =
-      typeof trouble === 'string' ? [trouble, undefined] : [trouble.detail, trouble];
-    const error = new LockStoreUnavailableError(this.traits.name, key, detail, { cause });
+    const error = unavailable(this.traits.name, caller.place.key, trouble);
     this.#giveUp(caller, () => caller.reject(error));
   }
 

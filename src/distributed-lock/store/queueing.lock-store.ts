@@ -1,5 +1,5 @@
 import { now } from '../distributed-lock.clock.js';
-import { LockClosedError, LockStoreUnavailableError } from '../distributed-lock.errors.js';
+import { LockClosedError } from '../distributed-lock.errors.js';
 import type { LockKey } from '../key/lock-key.js';
 import { KeyQueue } from './key-queue.js';
 import type {
@@ -14,6 +14,7 @@ import { Grant } from './turn.js';
 import type { TurnBackend } from './turn-backend.js';
 import type { QueueHost } from './queue-host.js';
 import { Postponed } from './postponed.js';
+import { unavailable } from './trouble.js';
 import { UntoldReleases } from './untold-releases.js';
 import { Waiter } from './wait-list.js';
 
@@ -219,8 +220,6 @@ export class QueueingLockStore implements LockStore, QueueHost {
     const { trouble } = queue;
     if (!queue.leave(waiter)) return;
     if (trouble === null) return waiter.resolve(null);
-    const [detail, cause] =
-      typeof trouble === 'string' ? [trouble, undefined] : [trouble.detail, trouble];
-    waiter.reject(new LockStoreUnavailableError(this.traits.name, queue.key, detail, { cause }));
+    waiter.reject(unavailable(this.traits.name, queue.key, trouble));
   }
 }
