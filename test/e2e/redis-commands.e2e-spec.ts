@@ -8,7 +8,8 @@ import { overlaps } from '../support/history.js';
 import type { WorkerPool } from '../support/processes.js';
 import { until } from '../support/until.js';
 
-const ofScripts = /^cmdstat_(get|set|del|pttl|pexpire|zadd|zrem|zpopmin|zscore|zrange|zcard|zremrangebyscore|publish|time)$/;
+const ofScripts =
+  /^cmdstat_(get|set|del|pttl|pexpire|zadd|zrem|zpopmin|zscore|zrange|zcard|zremrangebyscore|publish|time)$/;
 const ofTheTest = /^cmdstat_(info|monitor|config\|resetstat)$/;
 
 /** Commands that clients have sent since `reset`. Those that only scripts call are left out: none of ours is ever sent alone. */

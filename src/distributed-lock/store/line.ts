@@ -1,6 +1,5 @@
 import { now } from '../distributed-lock.clock.js';
 import { LockClosedError, LockStoreUnavailableError } from '../distributed-lock.errors.js';
-import type { LockKey } from '../key/lock-key.js';
 import type {
   Admitted,
   EnterRequest,
@@ -10,6 +9,7 @@ import type {
   NotYet,
 } from './line-backend.js';
 import { LineCaller } from './line-caller.js';
+import { LineCallers } from './line-callers.js';
 import { LineGrant } from './line-grant.js';
 import type {
   AcquireRequest,
@@ -32,7 +32,7 @@ export type LineRequest = AcquireRequest & { readonly admission: Admission };
  * looks by itself from time to time: a look lets in whoever may enter, and those are called.
  */
 export class Line implements LineListener {
-  readonly #callers = new Map<LockKey, Set<LineCaller>>();
+  readonly #callers = new LineCallers();
   readonly #held = new Map<string, LineGrant>();
   /** Owner ids whose keys are left to their lease on purpose, with the time at which it is over. */
   readonly #abandoned = new Map<string, number>();
@@ -77,7 +77,7 @@ export class Line implements LineListener {
         timer.unref();
       }
       request.signal?.addEventListener('abort', onAbort, { once: true });
-      this.#callersOf(request.key).add(caller);
+      this.#callers.add(caller);
       void this.#serve(caller);
     });
   }
@@ -142,8 +142,8 @@ export class Line implements LineListener {
 
   stop(): void {
     this.#closed = true;
-    for (const [key, callers] of this.#callers)
-      for (const caller of callers) this.#giveUp(caller, () => caller.reject(closed(key)));
+    for (const caller of this.#callers.all())
+      this.#giveUp(caller, () => caller.reject(new LockClosedError(caller.place.key)));
   }
 
   /** {@link stop}s, and gives up what is held. */
@@ -158,7 +158,7 @@ export class Line implements LineListener {
   }
 
   called(place: LinePlace, inMs: number): void {
-    const caller = this.#callerOf(place);
+    const caller = this.#callers.at(place);
     if (caller && inMs > 0) return caller.watch(inMs);
     if (caller) return caller.look();
     // Let in after it had left, or by a late copy of its command: nobody is there.
@@ -167,7 +167,7 @@ export class Line implements LineListener {
 
   ready(): void {
     this.#untold.retryNow();
-    for (const callers of this.#callers.values()) for (const caller of callers) caller.look();
+    for (const caller of this.#callers.all()) caller.look();
   }
 
   /** Asks until the caller is let in or has given up. */
@@ -258,23 +258,20 @@ export class Line implements LineListener {
     if (!owner.startsWith(`${this.lineId}:`) || this.#held.has(owner)) return false;
     for (const [it, until] of this.#abandoned) if (until < now()) this.#abandoned.delete(it);
     if (this.#abandoned.has(owner) || this.#leaving.has(owner)) return false;
-    return this.#callerOf(place) === null;
+    return this.#callers.at(place) === null;
   }
 
   /** Of those who are called when their time comes, only the first looks by itself. */
   #watchFirst(paused: LineCaller): void {
     if (!paused.isQueued || this.traits.wakes === 'poll') paused.watch();
-    for (const caller of this.#callersOf(paused.place.key)) {
+    for (const caller of this.#callers.of(paused.place.key)) {
       if (caller.isQueued) return caller.watch();
     }
   }
 
   #forget(caller: LineCaller): void {
-    const { key } = caller.request;
-    const callers = this.#callers.get(key);
-    if (!callers?.delete(caller)) return;
-    if (callers.size === 0) this.#callers.delete(key);
-    for (const next of callers) if (next.isQueued) return next.watch();
+    this.#callers.remove(caller);
+    for (const next of this.#callers.of(caller.request.key)) if (next.isQueued) return next.watch();
   }
 
   async #leave(place: LinePlace): Promise<void> {
@@ -288,22 +285,8 @@ export class Line implements LineListener {
     return { key, owner: `${this.lineId}:${this.#serial}`, admission };
   }
 
-  #callerOf({ key, owner }: LinePlace): LineCaller | null {
-    for (const caller of this.#callers.get(key) ?? [])
-      if (caller.place.owner === owner && !caller.isOver) return caller;
-    return null;
-  }
-
-  #callersOf(key: LockKey): Set<LineCaller> {
-    let callers = this.#callers.get(key);
-    if (!callers) this.#callers.set(key, (callers = new Set()));
-    return callers;
-  }
-
   #grant(grant: LockGrant): LineGrant | null {
     const held = this.#held.get(grant.owner);
     return held === grant ? held : null;
   }
 }
-
-const closed = (key: LockKey): LockClosedError => new LockClosedError(key);
