@@ -1,66 +1,26 @@
-/** Builds, installs this folder's dependencies, starts throwaway servers and runs the scenarios that are named; all by default. */
+/** Builds the library, installs the contenders, starts servers of its own and measures. `npm run bench -- --help`. */
 import '../.ci/typescript.mjs';
-import { spawnSync } from 'node:child_process';
-import { existsSync, readFileSync, writeFileSync } from 'node:fs';
-import { cpus } from 'node:os';
-import { fileURLToPath } from 'node:url';
-import { parseArgs } from 'node:util';
+import { writeFileSync } from 'node:fs';
+import { parseRun } from './harness/arguments.mjs';
+import { installContenders } from './harness/install.mjs';
+import { machine } from './harness/machine.mjs';
 
-const here = fileURLToPath(new URL('.', import.meta.url));
-const SCENARIOS = ['transaction', 'hand-off'];
-const { values, positionals } = parseArgs({
-  options: { json: { type: 'string' } },
-  allowPositionals: true,
-});
-const unknown = positionals.filter((name) => !SCENARIOS.includes(name));
-if (unknown.length > 0) {
-  console.error(`There is no scenario ${unknown.join(', ')}; allowed: ${SCENARIOS.join(', ')}.`);
-  process.exit(2);
-}
-
-if (!existsSync(`${here}node_modules/nestjs-distributed-lock`)) {
-  const { status } = spawnSync('npm', ['install', '--no-audit', '--no-fund', '--no-package-lock'], {
-    cwd: here,
-    stdio: 'inherit',
-  });
-  if (status !== 0) process.exit(1);
-}
+const plan = parseRun(process.argv.slice(2));
+if (plan === null) process.exit(2);
+installContenders();
 const { ensureBuilt } = await import('../test/support/build.ts');
-const { getServices } = await import('../test/support/services.ts');
-const { createDatabase } = await import('../test/support/postgres.ts');
-const { startRedis } = await import('../test/support/redis.ts');
 await ensureBuilt();
+const { measure } = await import('./harness/measure.mjs');
 
-const results = {};
-for (const name of positionals.length > 0 ? positionals : SCENARIOS) {
-  const { needs, run } = await import(`./${name}.mjs`);
-  const services = await getServices(
-    needs.filter((it) => it !== 'redlock'),
-    console.log,
-  );
-  const nodes = needs.includes('redlock')
-    ? await Promise.all([startRedis(), startRedis(), startRedis()])
-    : [];
-  for (const { name: missing, reason } of services.missing)
-    console.log(`not measured: ${missing} (${reason})`);
-  const database = await createDatabase(services.available.get('postgres').url, 'bench');
-  const urls = Object.fromEntries([...services.available.values()].map((it) => [it.name, it.url]));
-  console.log(`\n${name}:\n`);
-  try {
-    const all = { ...urls, postgres: database.url, redlock: nodes.map(({ url }) => url).join(',') };
-    results[name] = await run(all, console.log);
-  } finally {
-    await database.drop();
-    await Promise.all([services.stop(), ...nodes.map((node) => node.stop())]);
-  }
-}
-const { version } = JSON.parse(readFileSync(new URL('../package.json', import.meta.url), 'utf8'));
-const machine = {
-  cpu: cpus()[0]?.model,
-  cores: cpus().length,
-  node: process.version,
-  library: version,
+const startedAt = Date.now();
+const results = await measure(plan, console.log);
+const report = {
+  command: `npm run bench${['', ...process.argv.slice(2)].join(' ').replace(/^ /, ' -- ')}`,
+  date: new Date(startedAt).toISOString().slice(0, 10),
+  minutes: Number(((Date.now() - startedAt) / 60_000).toFixed(1)),
+  ...(await machine()),
+  ...results,
 };
-console.log(`\n${machine.cores} × ${machine.cpu}, Node ${machine.node}`);
-if (values.json) writeFileSync(values.json, `${JSON.stringify({ machine, results }, null, 2)}\n`);
-process.exit(0);
+console.log(`\n${report.machine}, ${report.minutes} minutes: ${report.command}`);
+if (plan.json) writeFileSync(plan.json, `${JSON.stringify(report)}\n`);
+process.exit(results.violations > 0 ? 1 : 0);

@@ -1,0 +1,110 @@
+/** Turns of contenders: processes that wait for theirs, rounds in changing order, what each turn cost. */
+import { fileURLToPath } from 'node:url';
+import { WorkerPool } from '../../dist/example/demo/worker-pool.js';
+
+const WORKER = fileURLToPath(new URL('worker.mjs', import.meta.url));
+/** Until what the last turn left behind, such as garbage, is quiet. */
+const PAUSE_MS = 10;
+/** How far ahead `WorkerPool.together` sets the common start. */
+const LEAD_MS = 8;
+
+const sleep = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
+
+/** How long each contender runs before it is measured, so that its code is compiled, in milliseconds. */
+const WARM_UP_MS = 1_000;
+
+/** The contenders of a workload: variants that ask for the same processes share them. */
+export class Stage {
+  #url;
+  #casts = new Map();
+
+  constructor(url) {
+    this.#url = url;
+  }
+
+  /** @returns `{ pools, skipped }`: processes by contender, warm, and why the others cannot take part. */
+  contenders(names, processes, options) {
+    const wanted = JSON.stringify({ names, processes, options });
+    if (!this.#casts.has(wanted)) this.#casts.set(wanted, this.#start(names, processes, options));
+    return this.#casts.get(wanted);
+  }
+
+  /** SIGKILL, as some would go on waiting for locks. */
+  async clear() {
+    for (const { pools } of await Promise.all(this.#casts.values())) {
+      await Promise.all([...pools.values()].map((pool) => pool.kill()));
+    }
+  }
+
+  async #start(names, processes, options) {
+    const started = await startContenders(names, processes, { url: this.#url, ...options });
+    const load = {
+      load: 'closed',
+      name: 'warm-up',
+      callers: 16,
+      keys: 'own',
+      workMs: 0,
+      ms: WARM_UP_MS,
+    };
+    for (const pool of started.pools.values()) {
+      await pool.together(
+        pool.workers.map((_, worker) => ({ worker, command: 'run', payload: load })),
+      );
+    }
+    return started;
+  }
+}
+
+/** Starts the processes of each contender. @returns as {@link Stage.contenders}, not warm. */
+export async function startContenders(names, processes, options) {
+  const pools = new Map();
+  const skipped = {};
+  for (const name of names) {
+    const env = { CONTENDER: name, OPTIONS: JSON.stringify(options) };
+    const workers = Array.from({ length: processes }, (_, n) => ({
+      script: WORKER,
+      name: `${name}#${n}`,
+      env,
+    }));
+    try {
+      pools.set(name, await WorkerPool.start(workers));
+    } catch (error) {
+      skipped[name] = reasonOf(error);
+    }
+  }
+  return { pools, skipped };
+}
+
+/**
+ * One turn of a contender, in all its processes at once.
+ *
+ * @param calls what each process does, by position.
+ * @param windowMs after which callers begin nothing new; the server's work is counted until then. Without: until all are done.
+ */
+export async function takeTurn(pool, calls, watch, windowMs) {
+  await sleep(PAUSE_MS);
+  const before = await watch.sample();
+  const ended = pool.together(
+    calls.map((payload, worker) => ({ worker, command: 'run', payload })),
+  );
+  await (windowMs === undefined ? ended : sleep(LEAD_MS + windowMs));
+  const after = await watch.sample();
+  const results = (await ended).map((it) => {
+    if (it.status === 'rejected') throw it.reason;
+    return it.value;
+  });
+  const server = { calls: after.calls - before.calls - 1, cpuUs: after.cpuUs - before.cpuUs };
+  return { results, server };
+}
+
+/** The names in the order of a round: each round begins with another one. */
+export function orderOf(names, round) {
+  const from = round % names.length;
+  return [...names.slice(from), ...names.slice(0, from)];
+}
+
+function reasonOf(error) {
+  const lines = String(error?.message ?? error).split('\n');
+  const telling = lines.find((line) => /^\w*Error\b/.test(line)) ?? lines[0];
+  return telling.trim().slice(0, 200);
+}

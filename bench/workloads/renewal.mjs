@@ -1,0 +1,17 @@
+/** One process holds 1000 locks with a short lease and has to keep them. */
+export const title = 'Renewal: 1000 held locks, lease 3 s';
+export const takesPart = ({ tags }) => tags.includes('renews');
+export const variants = [
+  {
+    name: '1000 locks',
+    quick: true,
+    engine: 'standing',
+    before: [{ load: 'hold', locks: 1_000 }],
+    observed: 0,
+    options: { leaseMs: 3_000, waitMs: 5_000 },
+    settleMs: 3_000,
+    windowMs: 2_000,
+    rounds: 5,
+  },
+];
+export const columns = ['sentPerS', 'callsPerS', 'nodePercent', 'serverPercent', 'heapPerOne'];

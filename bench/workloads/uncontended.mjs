@@ -1,0 +1,27 @@
+/** Everybody has keys of its own: what a lock costs that nobody wants. */
+const variant = (callers) => ({
+  name: `${callers} at a time`,
+  load: 'closed',
+  params: { callers, keys: 'own', workMs: 0, ms: 80 },
+  options: { leaseMs: 30_000, waitMs: 8_000 },
+  baseline: 'raw',
+  paired: true,
+  rounds: 11,
+});
+
+export const title = 'Uncontended, one process';
+export const takesPart = ({ name }) => name !== 'async-mutex';
+export const variants = [variant(1), variant(16), variant(256)];
+export const columns = [
+  'rate',
+  '×rate',
+  'acquireP50',
+  'acquireP99',
+  'cycleP50',
+  'cycleP99',
+  'sent',
+  'serverCalls',
+  '×nodeCpu',
+  'nodeCpu',
+  'serverCpu',
+];
