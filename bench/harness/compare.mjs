@@ -17,12 +17,7 @@ export async function compare(variant, names, { watch, stage }) {
   const failures = {};
   const turn = async (name, round) => {
     const metered = round < 0;
-    const taken = await takeTurn(
-      pools.get(name),
-      callsOf(variant, round, metered),
-      watch,
-      variant.params.ms,
-    );
+    const taken = await takeTurn(pools.get(name), callsOf(variant, round, metered), watch);
     for (const { failures: seen, rejected } of taken.results) {
       for (const [reason, times] of Object.entries(seen))
         noteFailure(failures, name, reason, times);

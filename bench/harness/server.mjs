@@ -8,11 +8,28 @@ export class ServerWatch {
     this.#redis = new Redis(url);
   }
 
-  /** @returns commands executed, those of scripts included, and CPU in microseconds, since the server started. */
+  /**
+   * What the server does between `begin` and the end of `work`.
+   *
+   * @param windowMs the time it is meant for; what is seen in a slightly longer one is scaled down to it.
+   * @returns `{ calls, cpuUs }`: commands executed, those of scripts included, and CPU.
+   */
+  async during(work, windowMs) {
+    let before;
+    await work(async () => (before = await this.sample()));
+    const after = await this.sample();
+    const scale = windowMs === undefined ? 1 : windowMs / (after.at - before.at);
+    return {
+      calls: (after.calls - before.calls - 1) * scale,
+      cpuUs: (after.cpuUs - before.cpuUs) * scale,
+    };
+  }
+
   async sample() {
     const info = await this.#redis.info('everything');
     const read = (name) => Number(info.match(new RegExp(`^${name}:([\\d.]+)`, 'm'))?.[1]);
     return {
+      at: performance.now(),
       calls: read('total_commands_processed'),
       cpuUs: (read('used_cpu_user') + read('used_cpu_sys')) * 1e6,
       memory: read('used_memory'),

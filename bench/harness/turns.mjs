@@ -11,7 +11,7 @@ const LEAD_MS = 8;
 const sleep = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 
 /** How long each contender runs before it is measured, so that its code is compiled, in milliseconds. */
-const WARM_UP_MS = 1_000;
+const WARM_UP_MS = 2_500;
 
 /** The contenders of a workload: variants that ask for the same processes share them. */
 export class Stage {
@@ -40,6 +40,7 @@ export class Stage {
     const started = await startContenders(names, processes, { url: this.#url, ...options });
     const load = {
       load: 'closed',
+      rampMs: 0,
       name: 'warm-up',
       callers: 16,
       keys: 'own',
@@ -78,22 +79,30 @@ export async function startContenders(names, processes, options) {
 /**
  * One turn of a contender, in all its processes at once.
  *
- * @param calls what each process does, by position.
- * @param windowMs after which callers begin nothing new; the server's work is counted until then. Without: until all are done.
+ * @param calls what each process does, by position; the window of the first, `rampMs` and `ms`, is the one in which the server's work
+ *   counts. Without one it counts from the start until all are done.
  */
-export async function takeTurn(pool, calls, watch, windowMs) {
+export async function takeTurn(pool, calls, watch) {
   await sleep(PAUSE_MS);
-  const before = await watch.sample();
-  const ended = pool.together(
-    calls.map((payload, worker) => ({ worker, command: 'run', payload })),
-  );
-  await (windowMs === undefined ? ended : sleep(LEAD_MS + windowMs));
-  const after = await watch.sample();
+  const { rampMs, ms } = calls[0];
+  const start = () =>
+    pool.together(calls.map((payload, worker) => ({ worker, command: 'run', payload })));
+  let ended;
+  const server = await watch.during(async (begin) => {
+    if (ms === undefined) {
+      await begin();
+      await (ended = start());
+      return;
+    }
+    ended = start();
+    await sleep(LEAD_MS + (rampMs ?? 0));
+    await begin();
+    await sleep(ms);
+  }, ms);
   const results = (await ended).map((it) => {
     if (it.status === 'rejected') throw it.reason;
     return it.value;
   });
-  const server = { calls: after.calls - before.calls - 1, cpuUs: after.cpuUs - before.cpuUs };
   return { results, server };
 }
 

@@ -15,6 +15,12 @@ export class Journal {
   failures = {};
   violations = 0;
 
+  /** Waits, cycles and shares count from `from` to `until`; sections and violations always. */
+  constructor(from, until) {
+    this.from = from;
+    this.until = until;
+  }
+
   failed(error) {
     const reason = String(error?.message ?? error)
       .replace(/[\w:.-]*bench:[\w:.-]*/g, 'KEY')
@@ -23,8 +29,10 @@ export class Journal {
   }
 
   toMessage() {
-    const { failures, violations } = this;
+    const { from, until, failures, violations } = this;
     return {
+      from,
+      until,
       spans: this.spans.toArray(),
       waits: this.waits.toArray(),
       cycles: this.cycles.toArray(),
@@ -65,13 +73,15 @@ export class Caller {
     const { spans, waits, cycles } = this.journal;
     spans.push(this.#enteredAt);
     spans.push(this.#leftAt);
+    if (askedAt < this.journal.from) return;
     waits.push(this.#enteredAt - askedAt);
     cycles.push(now() - askedAt);
   }
 
   #section = () => {
     this.#enteredAt = now();
-    this.served += 1;
+    const { from, until } = this.journal;
+    if (this.#enteredAt >= from && this.#enteredAt < until) this.served += 1;
     if (this.#place.inside) this.journal.violations += 1;
     this.#place.inside = true;
     if (this.workMs > 0) return sleep(this.workMs).then(this.#leave);

@@ -4,7 +4,7 @@ const closed = (callers, workMs, quick) => ({
   name: `${callers} callers, ${workMs} ms work`,
   quick,
   load: 'closed',
-  params: { callers, keys: 'hot', workMs, ms: 400 },
+  params: { callers, keys: 'hot', workMs, rampMs: 50, ms: 400 },
   options,
   baseline: 'raw',
   rounds: 5,

@@ -4,7 +4,7 @@ const variant = (workMs) => ({
   quick: true,
   processes: 4,
   load: 'closed',
-  params: { callers: 16, keys: 'hot', workMs, ms: 600 },
+  params: { callers: 16, keys: 'hot', workMs, rampMs: 50, ms: 600 },
   options: { leaseMs: 30_000, waitMs: 3_000 },
   baseline: 'raw',
   rounds: 5,

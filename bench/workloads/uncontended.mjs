@@ -1,8 +1,8 @@
 /** Everybody has keys of its own: what a lock costs that nobody wants. */
-const variant = (callers) => ({
+const variant = (callers, ms = 80) => ({
   name: `${callers} at a time`,
   load: 'closed',
-  params: { callers, keys: 'own', workMs: 0, ms: 80 },
+  params: { callers, keys: 'own', workMs: 0, rampMs: 40, ms },
   options: { leaseMs: 30_000, waitMs: 8_000 },
   baseline: 'raw',
   paired: true,
@@ -11,7 +11,7 @@ const variant = (callers) => ({
 
 export const title = 'Uncontended, one process';
 export const takesPart = ({ name }) => name !== 'async-mutex';
-export const variants = [variant(1), variant(16), variant(256)];
+export const variants = [variant(1), variant(16), variant(256, 200)];
 export const columns = [
   'rate',
   '×rate',
