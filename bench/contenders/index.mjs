@@ -12,6 +12,18 @@ const CONTENDERS = [
   { name: 'ours-store', kind: 'ours', quick: true, tags: ['hot'] },
   { name: 'ours-service', kind: 'ours', quick: true, tags: ['hot', 'renews'] },
   { name: 'ours-decorator', kind: 'ours', quick: true, tags: ['hot', 'renews'] },
+  { name: 'redlock4', kind: 'peer', quick: false, tags: ['hot'] },
+  { name: 'redlock5', kind: 'peer', quick: true, tags: ['hot', 'renews'] },
+  { name: 'sesamecare-redlock', kind: 'peer', quick: false, tags: ['hot', 'renews'] },
+  { name: 'redlock-universal', kind: 'peer', quick: false, tags: ['hot', 'renews'] },
+  { name: 'redis-semaphore', kind: 'peer', quick: true, tags: ['hot', 'renews'] },
+  { name: 'murlock', kind: 'peer', quick: false, tags: ['hot'] },
+  { name: 'nestjs-redis-lock', kind: 'peer', quick: false, tags: ['hot', 'renews'] },
+  { name: 'nestjs-redlock-universal', kind: 'peer', quick: false, tags: ['hot', 'renews'] },
+  { name: 'anchan828-nest-redlock', kind: 'peer', quick: false, tags: ['hot', 'renews'] },
+  { name: 'verrou', kind: 'peer', quick: false, tags: ['hot'] },
+  { name: 'simple-redis-mutex', kind: 'peer', quick: true, tags: ['hot'] },
+  { name: 'node-redisson', kind: 'peer', quick: false, tags: ['hot', 'renews'] },
 ];
 
 export const contenders = CONTENDERS;

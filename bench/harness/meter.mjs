@@ -9,10 +9,11 @@ const REQUEST = /\*\d+\r\n\$/g;
  * @returns stops counting and answers `{ commands, bytesOut, bytesIn }`.
  */
 export function startMeter(port) {
-  const { write } = Socket.prototype;
+  const plain = Socket.prototype;
+  const write = Reflect.get(plain, 'write');
   const sockets = new Map();
   let commands = 0;
-  Socket.prototype.write = function metered(chunk, ...rest) {
+  plain.write = function metered(chunk, ...rest) {
     if (this.remotePort === port) {
       if (!sockets.has(this)) sockets.set(this, [this.bytesWritten, this.bytesRead]);
       commands += (String(chunk).match(REQUEST) ?? []).length;
@@ -20,7 +21,7 @@ export function startMeter(port) {
     return write.call(this, chunk, ...rest);
   };
   return () => {
-    Socket.prototype.write = write;
+    plain.write = write;
     let [bytesOut, bytesIn] = [0, 0];
     for (const [socket, [written, read]] of sockets) {
       bytesOut += socket.bytesWritten - written;

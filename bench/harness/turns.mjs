@@ -87,7 +87,7 @@ export async function takeTurn(pool, calls, watch) {
   const { rampMs, ms } = calls[0];
   const start = () =>
     pool.together(calls.map((payload, worker) => ({ worker, command: 'run', payload })));
-  let ended;
+  let ended = Promise.resolve([]);
   const server = await watch.during(async (begin) => {
     if (ms === undefined) {
       await begin();
