@@ -7,6 +7,7 @@ export const WORKLOADS = [
   'hot-processes',
   'idle',
   'renewal',
+  'growth',
   'transaction',
   'hand-off',
 ];

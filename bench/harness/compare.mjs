@@ -28,8 +28,12 @@ export async function compare(variant, names, { watch, stage }) {
   // The round before the first is for counting on the wire, which takes time.
   for (let round = -1; round < rounds; round += 1) {
     await watch.empty();
+    const roundTrip = processes > 1 ? await watch.roundTrip() : NaN;
     for (const [name, metrics] of await playRound(variant, [...pools.keys()], round, turn)) {
-      turns[name].push({ round, metrics });
+      turns[name].push({
+        round,
+        metrics: { ...metrics, handOffRtt: metrics.handOffP50 / roundTrip },
+      });
     }
   }
   const summaries = Object.entries(turns).map(([name, all]) => [name, summaryOf(all)]);

@@ -1,5 +1,8 @@
 /** What the Redis server of the benchmark has done so far. */
 import { Redis } from 'ioredis';
+import { median } from '../statistics.mjs';
+
+const PINGS = 200;
 
 export class ServerWatch {
   #redis;
@@ -34,6 +37,17 @@ export class ServerWatch {
       cpuUs: (read('used_cpu_user') + read('used_cpu_sys')) * 1e6,
       memory: read('used_memory'),
     };
+  }
+
+  /** @returns the median time of a `PING`, one after the other from this process, in microseconds. */
+  async roundTrip() {
+    const times = [];
+    for (let n = 0; n < PINGS; n += 1) {
+      const at = performance.now();
+      await this.#redis.ping();
+      times.push((performance.now() - at) * 1_000);
+    }
+    return median(times);
   }
 
   async version() {

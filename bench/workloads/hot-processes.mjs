@@ -17,6 +17,7 @@ export const columns = [
   'rate',
   '×rate',
   'handOffP50',
+  'handOffRtt',
   'handOffP99',
   'held',
   'acquireP50',
