@@ -22,5 +22,6 @@ const report = {
   ...results,
 };
 console.log(`\n${report.machine}, ${report.minutes} minutes: ${report.command}`);
+if (plan.docs) await (await import('./document.mjs')).publish(report);
 if (plan.json) writeFileSync(plan.json, `${JSON.stringify(report)}\n`);
 process.exit(results.violations > 0 ? 1 : 0);

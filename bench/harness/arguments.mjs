@@ -9,6 +9,7 @@ export const WORKLOADS = [
   'renewal',
   'growth',
   'transaction',
+  'footprint',
   'hand-off',
 ];
 
@@ -19,6 +20,7 @@ const HELP = `npm run bench -- [workload …] [options]
   --contenders <names>      comma-separated; "ours", "limits", "peers" stand for all of them; the baseline is always there
   --full                    every contender and every variant; default: about five minutes
   --json <file>             writes what was measured
+  --docs                    makes this run the one that docs/performance.md shows; with the whole set of workloads
 `;
 
 /** @returns what to measure, or `null` after saying why it is not possible. */
@@ -41,6 +43,7 @@ function plan(args) {
       contenders: { type: 'string' },
       full: { type: 'boolean', default: false },
       json: { type: 'string' },
+      docs: { type: 'boolean', default: false },
       help: { type: 'boolean' },
     },
   });
@@ -52,6 +55,7 @@ function plan(args) {
     variants: values.variants ?? null,
     full: values.full,
     json: values.json ?? null,
+    docs: values.docs,
   };
 }
 

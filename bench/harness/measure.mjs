@@ -10,7 +10,7 @@ import { standStill } from './standing.mjs';
 import { Stage } from './turns.mjs';
 
 /** Workloads that bring servers and contenders of their own. */
-const SCENARIOS = ['transaction', 'hand-off'];
+const SCENARIOS = ['transaction', 'footprint', 'hand-off'];
 
 /** @returns `{ redis, workloads, violations }` */
 export async function measure(plan, say) {

@@ -16,15 +16,16 @@ export async function runScenario(name, say) {
   for (const { name: missing, reason } of services.missing) {
     say(`  not measured: ${missing} (${reason})`);
   }
-  const database = await createDatabase(services.available.get('postgres').url, 'bench');
+  const postgres = services.available.get('postgres');
+  const database = postgres && (await createDatabase(postgres.url, 'bench'));
   const urls = Object.fromEntries([...services.available.values()].map((it) => [it.name, it.url]));
   try {
     return await run(
-      { ...urls, postgres: database.url, redlock: nodes.map(({ url }) => url).join(',') },
+      { ...urls, postgres: database?.url, redlock: nodes.map(({ url }) => url).join(',') },
       say,
     );
   } finally {
-    await database.drop();
+    await database?.drop();
     await Promise.all([services.stop(), ...nodes.map((node) => node.stop())]);
   }
 }
