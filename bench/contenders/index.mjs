@@ -1,30 +1,56 @@
 /**
  * Who takes part. Each has a file that exports `open({ url, leaseMs, waitMs })`, which resolves with `{ locked(key, section), close() }`.
  *
- * `kind`: `limit` is a bound to measure against, `ours` this library, `peer` another one. `quick` ones are in the short run.
- * `tags` say what it can do: `hot` queues for a busy key in several processes, `local` only in one, `renews` keeps what it holds.
+ * `kind`: `limit` is a bound to measure against, `ours` this library, `peer` another one. `quick` lists the workloads of which it
+ * is in the short run. `tags` say what it can do: `hot` queues for a busy key in several processes, `local` only in one, `renews`
+ * keeps what it holds. One without tags is in the uncontended runs only.
  */
 const CONTENDERS = [
-  { name: 'limit-ping', kind: 'limit', quick: true, tags: [] },
-  { name: 'raw', kind: 'limit', quick: true, tags: ['hot'] },
-  { name: 'raw-batch', kind: 'limit', quick: true, tags: ['hot', 'renews'] },
-  { name: 'async-mutex', kind: 'limit', quick: true, tags: ['local'] },
-  { name: 'ours-store', kind: 'ours', quick: true, tags: ['hot'] },
-  { name: 'ours-service', kind: 'ours', quick: true, tags: ['hot', 'renews'] },
-  { name: 'ours-decorator', kind: 'ours', quick: true, tags: ['hot', 'renews'] },
-  { name: 'redlock4', kind: 'peer', quick: false, tags: ['hot'] },
-  { name: 'redlock5', kind: 'peer', quick: true, tags: ['hot', 'renews'] },
-  { name: 'sesamecare-redlock', kind: 'peer', quick: false, tags: ['hot', 'renews'] },
-  { name: 'redlock-universal', kind: 'peer', quick: false, tags: ['hot', 'renews'] },
-  { name: 'redis-semaphore', kind: 'peer', quick: true, tags: ['hot', 'renews'] },
-  { name: 'murlock', kind: 'peer', quick: false, tags: ['hot'] },
-  { name: 'nestjs-redis-lock', kind: 'peer', quick: false, tags: ['hot', 'renews'] },
-  { name: 'nestjs-redlock-universal', kind: 'peer', quick: false, tags: ['hot', 'renews'] },
-  { name: 'anchan828-nest-redlock', kind: 'peer', quick: false, tags: ['hot', 'renews'] },
-  { name: 'verrou', kind: 'peer', quick: false, tags: ['hot'] },
-  { name: 'simple-redis-mutex', kind: 'peer', quick: true, tags: ['hot'] },
-  { name: 'node-redisson', kind: 'peer', quick: false, tags: ['hot', 'renews'] },
+  contender('limit', 'limit-ping', [], ['uncontended']),
+  contender('limit', 'raw', ['hot'], ['uncontended', 'hot-key', 'hot-processes', 'idle', 'growth']),
+  contender('limit', 'raw-batch', ['renews'], ['uncontended', 'renewal']),
+  contender('limit', 'async-mutex', ['local'], ['hot-key']),
+  contender(
+    'ours',
+    'ours-store',
+    ['hot'],
+    ['uncontended', 'hot-key', 'hot-processes', 'idle', 'growth'],
+  ),
+  contender(
+    'ours',
+    'ours-service',
+    ['hot', 'renews'],
+    ['uncontended', 'hot-key', 'hot-processes', 'idle', 'renewal'],
+  ),
+  contender('ours', 'ours-lazy', [], ['uncontended']),
+  contender('ours', 'ours-decorator', ['hot', 'renews'], ['uncontended']),
+  contender('peer', 'redlock4', ['hot']),
+  contender(
+    'peer',
+    'redlock5',
+    ['hot', 'renews'],
+    ['uncontended', 'hot-key', 'hot-processes', 'idle'],
+  ),
+  contender('peer', 'sesamecare-redlock', ['hot', 'renews']),
+  contender('peer', 'redlock-universal', ['hot', 'renews']),
+  contender(
+    'peer',
+    'redis-semaphore',
+    ['hot', 'renews'],
+    ['uncontended', 'hot-processes', 'renewal'],
+  ),
+  contender('peer', 'murlock', ['hot']),
+  contender('peer', 'nestjs-redis-lock', ['hot', 'renews']),
+  contender('peer', 'nestjs-redlock-universal', ['hot', 'renews']),
+  contender('peer', 'anchan828-nest-redlock', ['hot', 'renews']),
+  contender('peer', 'verrou', ['hot'], ['uncontended']),
+  contender('peer', 'simple-redis-mutex', ['hot'], ['hot-key', 'idle']),
+  contender('peer', 'node-redisson', ['hot', 'renews']),
 ];
+
+function contender(kind, name, tags, quick = []) {
+  return { kind, name, tags, quick };
+}
 
 export const contenders = CONTENDERS;
 
@@ -36,6 +62,6 @@ export function contenderNamed(name) {
   }
   return {
     ...found,
-    open: async (options) => (await import(`./${found.file ?? name}.mjs`)).open(options),
+    open: async (options) => (await import(`./${name}.mjs`)).open(options),
   };
 }

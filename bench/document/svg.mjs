@@ -1,7 +1,6 @@
 /** Plots as SVG text, readable on a light and on a dark page. */
 
 const COLOURS = { limit: '#8a8f98', ours: '#2f6fde', peer: '#c98a2b' };
-const FONT = 'font-family="system-ui, sans-serif" font-size="12"';
 const [WIDTH, LEFT, RIGHT, TOP, ROW] = [760, 190, 110, 48, 22];
 
 const escape = (text) =>
@@ -12,7 +11,7 @@ const escape = (text) =>
 
 function page(height, title, body) {
   return [
-    `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${WIDTH} ${height}" role="img" aria-label="${escape(title)}">`,
+    `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${WIDTH} ${height}" font-family="system-ui, sans-serif" font-size="12" role="img" aria-label="${escape(title)}">`,
     `<rect width="${WIDTH}" height="${height}" fill="#ffffff"/>`,
     text(16, 24, title, 'font-weight="600" font-size="14"'),
     ...body,
@@ -21,7 +20,7 @@ function page(height, title, body) {
 }
 
 function text(x, y, content, more = '') {
-  return `<text x="${x.toFixed(1)}" y="${y.toFixed(1)}" fill="#1f2328" ${FONT} ${more}>${escape(content)}</text>`;
+  return `<text x="${x.toFixed(1)}" y="${y.toFixed(1)}" fill="#1f2328" ${more}>${escape(content)}</text>`;
 }
 
 /** A logarithmic scale from values to pixels, with a line per power of ten. */
@@ -44,7 +43,10 @@ const short = (value) =>
  * @param rows `{ name, kind, value: [median, lowest, highest] }`, in the order of the plot. Values of 0 have no bar.
  */
 export function bars(title, rows) {
-  const positive = rows.flatMap(({ value }) => value).filter((it) => it > 0);
+  // The lowest round is cut off at the edge: one disturbed turn must not squeeze the rest.
+  const positive = rows
+    .flatMap(({ value: [median, , high] }) => [median, high])
+    .filter((it) => it > 0);
   const scale = logScale(positive.length > 0 ? positive : [1], LEFT, WIDTH - RIGHT);
   const bottom = TOP + rows.length * ROW;
   const grid = scale.marks.flatMap((mark) => {

@@ -43,11 +43,16 @@ async function measureWorkload(name, plan, context, say) {
     plan.variants ? it.name.includes(plan.variants) : plan.full || it.quick !== false,
   );
   for (const variant of variants) {
+    const rounds = (plan.full && variant.fullRounds) || variant.rounds;
     const engine = variant.engine === 'standing' ? standStill : compare;
-    const result = await engine(variant, participants(workload, variant, plan), {
-      ...context,
-      stage,
-    });
+    const result = await engine(
+      { ...variant, rounds },
+      participants(name, workload, variant, plan),
+      {
+        ...context,
+        stage,
+      },
+    );
     results[variant.name] = result;
     say(`\n${workload.title}: ${variant.name}\n`);
     say(tableOf(result, workload.columns));
@@ -59,9 +64,9 @@ async function measureWorkload(name, plan, context, say) {
   return results;
 }
 
-function participants({ takesPart }, { baseline }, plan) {
+function participants(workload, { takesPart }, { baseline }, plan) {
   const wanted = ({ name, quick }) =>
-    plan.contenders ? plan.contenders.includes(name) : plan.full || quick;
+    plan.contenders ? plan.contenders.includes(name) : plan.full || quick.includes(workload);
   return contenders
     .filter((it) => takesPart(it) && (it.name === baseline || wanted(it)))
     .map((it) => it.name);

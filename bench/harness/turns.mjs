@@ -11,29 +11,34 @@ const LEAD_MS = 8;
 const sleep = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 
 /** How long each contender runs before it is measured, so that its code is compiled, in milliseconds. */
-const WARM_UP_MS = 2_500;
+const WARM_UP_MS = 1_500;
 
-/** The contenders of a workload: variants that ask for the same processes share them. */
+/** The contenders on stage. Variants in a row that ask for the same processes share them. */
 export class Stage {
   #url;
-  #casts = new Map();
+  #wanted = '';
+  #cast = { pools: new Map(), skipped: {} };
 
   constructor(url) {
     this.#url = url;
   }
 
   /** @returns `{ pools, skipped }`: processes by contender, warm, and why the others cannot take part. */
-  contenders(names, processes, options) {
+  async contenders(names, processes, options) {
     const wanted = JSON.stringify({ names, processes, options });
-    if (!this.#casts.has(wanted)) this.#casts.set(wanted, this.#start(names, processes, options));
-    return this.#casts.get(wanted);
+    if (wanted !== this.#wanted) {
+      await this.clear();
+      this.#cast = await this.#start(names, processes, options);
+      this.#wanted = wanted;
+    }
+    return this.#cast;
   }
 
   /** SIGKILL, as some would go on waiting for locks. */
   async clear() {
-    for (const { pools } of await Promise.all(this.#casts.values())) {
-      await Promise.all([...pools.values()].map((pool) => pool.kill()));
-    }
+    await Promise.all([...this.#cast.pools.values()].map((pool) => pool.kill()));
+    this.#cast = { pools: new Map(), skipped: {} };
+    this.#wanted = '';
   }
 
   async #start(names, processes, options) {

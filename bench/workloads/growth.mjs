@@ -1,7 +1,7 @@
 /** How cost grows: with processes that have keys of their own, and with waiters for one key. */
 const common = {
   load: 'closed',
-  options: { leaseMs: 30_000, waitMs: 3_000 },
+  options: { leaseMs: 30_000, waitMs: 1_000 },
   baseline: 'raw',
   rounds: 5,
 };
@@ -22,7 +22,7 @@ const waiters = (count, quick) => ({
     keys: 'hot',
     workMs: 0,
     rampMs: 50,
-    ms: 500,
+    ms: 400,
   }),
 });
 

@@ -1,10 +1,10 @@
 /** All callers of one process want the same key. */
-const options = { leaseMs: 30_000, waitMs: 3_000 };
+const options = { leaseMs: 30_000, waitMs: 1_000 };
 const closed = (callers, workMs, quick) => ({
   name: `${callers} callers, ${workMs} ms work`,
   quick,
   load: 'closed',
-  params: { callers, keys: 'hot', workMs, rampMs: 50, ms: 400 },
+  params: { callers, keys: 'hot', workMs, rampMs: 50, ms: 300 },
   options,
   baseline: 'raw',
   rounds: 5,
@@ -27,7 +27,7 @@ export const variants = [
   burst(512, false),
   closed(64, 0, false),
   closed(512, 0, true),
-  closed(64, 1, true),
+  closed(64, 1, false),
   closed(512, 1, false),
 ];
 export const columns = [

@@ -4,8 +4,8 @@ const variant = (workMs) => ({
   quick: true,
   processes: 4,
   load: 'closed',
-  params: { callers: 16, keys: 'hot', workMs, rampMs: 50, ms: 600 },
-  options: { leaseMs: 30_000, waitMs: 3_000 },
+  params: { callers: 16, keys: 'hot', workMs, rampMs: 50, ms: 400 },
+  options: { leaseMs: 30_000, waitMs: 1_000 },
   baseline: 'raw',
   rounds: 5,
 });

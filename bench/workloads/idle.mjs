@@ -12,8 +12,8 @@ export const variants = [
     ],
     observed: 1,
     options: { leaseMs: 30_000, waitMs: 60_000 },
-    settleMs: 1_500,
-    windowMs: 1_000,
+    settleMs: 1_000,
+    windowMs: 600,
     rounds: 5,
   },
 ];

@@ -9,8 +9,8 @@ export const variants = [
     before: [{ load: 'hold', locks: 1_000 }],
     observed: 0,
     options: { leaseMs: 3_000, waitMs: 5_000 },
-    settleMs: 3_000,
-    windowMs: 2_000,
+    settleMs: 2_000,
+    windowMs: 1_500,
     rounds: 5,
   },
 ];

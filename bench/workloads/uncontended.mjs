@@ -6,7 +6,8 @@ const variant = (callers, ms = 80) => ({
   options: { leaseMs: 30_000, waitMs: 8_000 },
   baseline: 'raw',
   paired: true,
-  rounds: 11,
+  rounds: 7,
+  fullRounds: 15,
 });
 
 export const title = 'Uncontended, one process';
