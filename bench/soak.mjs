@@ -1,5 +1,5 @@
 /** Mixed load for ten minutes; ends with 1 if anything grows, is left behind, or two hold one key. `npm run soak -- --minutes 1`. */
-import './soak/live-timers.mjs';
+import { startedBy } from './soak/live-timers.mjs';
 import '../.ci/typescript.mjs';
 import { setMaxListeners } from 'node:events';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -88,6 +88,7 @@ console.log(
   ),
 );
 console.log(load.counts);
+if (after.timers > before.timers) console.log(startedBy().slice(0, 3).join('\n'));
 admin.disconnect();
 await Promise.all([redis.stop(), postgres.stop()]);
 process.exit(checks.every(({ ok }) => ok) ? 0 : 1);

@@ -30,13 +30,15 @@ function ownPlaces(caller) {
   }));
 }
 
-/** The CPU of this process in the window, read by whoever comes by first at either end. */
+/** The CPU of this process in the window, read by whoever comes by first at either end: a caller, or a timer. */
 class WindowCpu {
   #before = null;
-  usedUs = 0;
+  usedUs = null;
 
   constructor(window) {
     this.window = window;
+    // Callers may all be waiting, and timers may be late: both look.
+    for (const at of [window.from, window.until]) setTimeout(() => this.beforeEnd(), at - now());
   }
 
   beforeEnd() {
@@ -44,7 +46,7 @@ class WindowCpu {
     if (at < this.window.from) return true;
     this.#before ??= process.cpuUsage();
     if (at < this.window.until) return true;
-    if (this.usedUs === 0) {
+    if (this.usedUs === null) {
       const { user, system } = process.cpuUsage(this.#before);
       this.usedUs = user + system;
     }

@@ -5,7 +5,7 @@ const kept = [];
 
 export const LEAKS = {
   none: () => undefined,
-  heap: () => kept.push(Array.from({ length: 50 }, Math.random)),
+  heap: () => kept.push(Array.from({ length: 1_000 }, Math.random)),
   timers: () => setInterval(() => undefined, 1_000_000).unref(),
   sockets: ({ port }) => {
     if (Math.random() < 0.01) kept.push(connect(port, '127.0.0.1'));

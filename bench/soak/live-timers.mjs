@@ -1,5 +1,5 @@
-/** Counts timers that have neither fired nor been cleared, those included that do not keep the process alive. */
-const live = new Set();
+/** Knows the timers that have neither fired nor been cleared, those included that do not keep the process alive. */
+const live = new Map();
 const { setTimeout: start, clearTimeout: stop, setInterval: repeat } = globalThis;
 
 globalThis.setTimeout = (work, ms, ...args) => {
@@ -11,12 +11,12 @@ globalThis.setTimeout = (work, ms, ...args) => {
     ms,
     ...args,
   );
-  live.add(timer);
+  live.set(timer, new Error(`${ms} ms`));
   return timer;
 };
-globalThis.setInterval = (...args) => {
-  const timer = repeat(...args);
-  live.add(timer);
+globalThis.setInterval = (work, ms, ...args) => {
+  const timer = repeat(work, ms, ...args);
+  live.set(timer, new Error(`every ${ms} ms`));
   return timer;
 };
 globalThis.clearTimeout = globalThis.clearInterval = (timer) => {
@@ -26,3 +26,9 @@ globalThis.clearTimeout = globalThis.clearInterval = (timer) => {
 };
 
 export const liveTimers = () => live.size;
+
+/** @returns who started each, as stacks. */
+export const startedBy = () =>
+  [...live.values()].map(({ message, stack }) =>
+    [message, ...stack.split('\n').slice(2, 8)].join('\n'),
+  );

@@ -16,6 +16,8 @@ export interface Silence {
  */
 export class SilenceWatch implements Silence {
   #heardAt = -Infinity;
+  /** For the oldest of what is unanswered: it decides for all. */
+  #leaving: NodeJS.Timeout | null = null;
 
   constructor(
     private readonly client: Redis,
@@ -23,17 +25,27 @@ export class SilenceWatch implements Silence {
     private readonly silentMs: number,
   ) {
     client.on('ready', () => this.heard());
+    client.on('end', () => this.#stay());
   }
 
   heard(): void {
     this.#heardAt = performance.now();
+    this.#stay();
   }
 
   unanswered(sentAt: number): void {
+    // Heard since, also from a connection that has replaced the silent one: nothing to leave.
+    if (this.#heardAt >= sentAt || this.#leaving || this.client.status === 'end') return;
     const leave = (): void => {
-      // Heard since, also from a connection that has replaced the silent one: nothing to leave.
-      if (this.#heardAt < sentAt && this.client.status === 'ready') this.client.disconnect(true);
+      this.#leaving = null;
+      if (this.client.status === 'ready') this.client.disconnect(true);
     };
-    setTimeout(leave, Math.max(sentAt + this.silentMs - performance.now(), 0)).unref();
+    const inMs = Math.max(sentAt + this.silentMs - performance.now(), 0);
+    this.#leaving = setTimeout(leave, inMs).unref();
+  }
+
+  #stay(): void {
+    if (this.#leaving) clearTimeout(this.#leaving);
+    this.#leaving = null;
   }
 }
