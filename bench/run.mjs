@@ -1,6 +1,7 @@
 /** Builds the library, installs the contenders, starts servers of its own and measures. `npm run bench -- --help`. */
 import '../.ci/typescript.mjs';
 import { writeFileSync } from 'node:fs';
+import { loadavg } from 'node:os';
 import { parseRun } from './harness/arguments.mjs';
 import { installContenders } from './harness/install.mjs';
 import { machine } from './harness/machine.mjs';
@@ -13,10 +14,12 @@ await ensureBuilt();
 const { measure } = await import('./harness/measure.mjs');
 
 const startedAt = Date.now();
+const loadBefore = loadavg()[0];
 const results = await measure(plan, console.log);
 const report = {
-  command: `npm run bench${['', ...process.argv.slice(2)].join(' ').replace(/^ /, ' -- ')}`,
+  command: ['npm run bench', ...plan.told].join(' '),
   date: new Date(startedAt).toISOString().slice(0, 10),
+  load: [loadBefore, loadavg()[0]].map((it) => Number(it.toFixed(1))),
   minutes: Number(((Date.now() - startedAt) / 60_000).toFixed(1)),
   ...(await machine()),
   ...results,

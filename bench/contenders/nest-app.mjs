@@ -6,6 +6,6 @@ export function nestApp(imports, providers = []) {
   class AppModule {}
   return NestFactory.createApplicationContext(
     { module: AppModule, imports, providers },
-    { logger: ['error'] },
+    { logger: ['error'], abortOnError: false },
   );
 }

@@ -4,6 +4,9 @@ import { bars, lines } from './svg.mjs';
 
 const kindOf = (name) => contenders.find((it) => it.name === name)?.kind ?? 'limit';
 
+/** Microseconds are drawn as milliseconds. */
+const PER_UNIT = { acquireMax: 1_000 };
+
 const BARS = [
   [
     'uncontended-1',
@@ -59,7 +62,7 @@ const BARS = [
     'hot-processes',
     '4 × 16 callers, 2 ms work',
     'acquireMax',
-    'Hot key, 4 processes × 16 callers, 2 ms work: longest wait, µs',
+    'Hot key, 4 processes × 16 callers, 2 ms work: longest wait, ms',
   ],
   ['idle', 'idle', '1000 waiters', 'sentPerS', '1000 waiters on 100 held keys: commands/s'],
   ['renewal', 'renewal', '1000 locks', 'sentPerS', '1000 held locks, lease 3 s: commands/s'],
@@ -103,7 +106,11 @@ export function plots(workloads) {
 function rowsOf(measured, metric) {
   return Object.entries(measured)
     .filter(([, figures]) => figures[metric])
-    .map(([name, figures]) => ({ name, kind: kindOf(name), value: figures[metric] }));
+    .map(([name, figures]) => ({
+      name,
+      kind: kindOf(name),
+      value: figures[metric].map((it) => it / (PER_UNIT[metric] ?? 1)),
+    }));
 }
 
 function seriesOf(growth, pattern, metric) {

@@ -32,10 +32,10 @@ export function sections(report, drawn) {
   };
 }
 
-function run({ machine, redis, date, minutes, command, versions, violations }) {
+function run({ machine, redis, date, minutes, load, command, versions, violations }) {
   const list = Object.entries(versions).map(([name, version]) => `${name} ${version}`);
   return [
-    `Measured ${date} on ${machine}, Redis ${redis} on loopback without persistence, in ${minutes} minutes by \`${command}\`.`,
+    `Measured ${date} on ${machine}, Redis ${redis} on loopback without persistence, in ${minutes} minutes by \`${command}\`. Load average ${load[0]} before, ${load[1]} after.`,
     `Violations of mutual exclusion over all contenders: **${violations}**.`,
     `Versions: ${list.join(', ')}.`,
   ].join('\n\n');

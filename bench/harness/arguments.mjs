@@ -56,7 +56,14 @@ function plan(args) {
     full: values.full,
     json: values.json ?? null,
     docs: values.docs,
+    /** What to say to measure the same again. */
+    told: args.length === 0 ? [] : ['--', ...withoutFile(args)],
   };
+}
+
+function withoutFile(args) {
+  const at = args.indexOf('--json');
+  return at < 0 ? args : args.toSpliced(at, 2);
 }
 
 const list = (text) => text?.split(',').filter(Boolean) ?? [];

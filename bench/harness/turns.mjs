@@ -66,7 +66,7 @@ export async function startContenders(names, processes, options) {
   const pools = new Map();
   const skipped = {};
   for (const name of names) {
-    const env = { CONTENDER: name, OPTIONS: JSON.stringify(options) };
+    const env = { CONTENDER: name, OPTIONS: JSON.stringify(options), NO_COLOR: '1' };
     const workers = Array.from({ length: processes }, (_, n) => ({
       script: WORKER,
       name: `${name}#${n}`,
@@ -118,7 +118,6 @@ export function orderOf(names, round) {
 }
 
 function reasonOf(error) {
-  const lines = String(error?.message ?? error).split('\n');
-  const telling = lines.find((line) => /^\w*Error\b/.test(line)) ?? lines[0];
-  return telling.trim().slice(0, 200);
+  const said = String(error?.message ?? error);
+  return (said.match(/\w*Error: .*/)?.[0] ?? said.split('\n')[0]).slice(0, 200);
 }
