@@ -34,6 +34,3 @@ export const ITEMS: Readonly<Record<number, string>> = {
   29: 'memory does not grow with keys',
   30: 'the traits are what the store does',
 };
-
-/** Items whose clauses come with the capability itself; take a number out when its first clause is there. */
-export const NOT_YET: readonly number[] = [];

@@ -191,15 +191,19 @@ class LockRun {
   #served(waiting: Waiting, hold: ManagedHold): void {
     const { key, admission } = waiting;
     const first = [...this.#waiting].find(
-      (it) => isAhead(it, waiting) && !it.abort.signal.aborted && this.time.now < it.until,
+      (it) => it === waiting || (isAhead(it, waiting) && this.#mayBeServed(it)),
     );
-    this.#demand(first === undefined || first === waiting, 'a caller was overtaken');
+    this.#demand(first === waiting, 'a caller was overtaken');
     this.#waiting.delete(waiting);
     const mode = admission?.mode ?? 'exclusive';
     if (mode === 'exclusive') this.#checkToken(key, hold.fencingToken!);
     else this.#demand(hold.fencingToken === null, 'holders together have a token');
     this.#held.add({ process: waiting.process, hold, mode });
     this.#checkExclusion();
+  }
+
+  #mayBeServed({ abort, until }: Waiting): boolean {
+    return !abort.signal.aborted && this.time.now < until;
   }
 
   #checkToken(key: string, token: bigint): void {
@@ -267,11 +271,15 @@ class LockRun {
   }
 }
 
-/** Callers of turns are served in order within their process, those of the line in order over all processes; each among themselves. */
+/**
+ * Callers of turns are served in order within their process, those of the line over all processes; each among themselves. Callers of the
+ * line that are let in together may learn of it in any order, if they are of different processes.
+ */
 function isAhead(one: Waiting, other: Waiting): boolean {
-  if (one.key !== other.key || (one.admission === undefined) !== (other.admission === undefined))
-    return false;
-  return one.admission !== undefined || one.process === other.process;
+  if (one.key !== other.key || !one.admission !== !other.admission) return false;
+  if (one.process === other.process) return true;
+  const modes = [one.admission?.mode, other.admission?.mode];
+  return one.admission !== undefined && (modes[0] !== modes[1] || modes[0] === 'exclusive');
 }
 
 function pick<T>(from: ReadonlySet<T>, index: number): T | undefined {
