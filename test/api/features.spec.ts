@@ -8,6 +8,7 @@ import { tableStore } from 'nestjs-distributed-lock/table';
 import { zookeeperStore } from 'nestjs-distributed-lock/zookeeper';
 import { DataSource } from 'typeorm';
 import { describe, expect, it } from 'vitest';
+import { OFFERED_BY } from '../../src/distributed-lock/distributed-lock.admission.js';
 
 /** Never opened: what a store promises is known before it has a server. */
 const STORES: Readonly<Record<string, LockStore>> = {
@@ -77,4 +78,13 @@ describe('the table of features in the README', () => {
     expect(wrong).not.toBe(readme);
     expect(tableOf(wrong)).not.toEqual(expected());
   });
+});
+
+it('the advice for a store that does not offer it names those that do', () => {
+  for (const [offer, named] of Object.entries(OFFERED_BY)) {
+    const offering = Object.values(STORES)
+      .map(({ traits }) => traits)
+      .filter(({ offers }) => (offers as readonly string[]).includes(offer));
+    expect(named.toSorted(), offer).toEqual(offering.map(({ name }) => name).toSorted());
+  }
 });

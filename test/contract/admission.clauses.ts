@@ -18,6 +18,12 @@ const openStores = (world: StoreWorld, count: number): Promise<LockStore[]> =>
 
 const tick = () => new Promise(setImmediate);
 
+/** Waits for the condition, for `ms` at most. */
+async function untilOr(ms: number, condition: () => boolean): Promise<void> {
+  const end = now() + ms;
+  while (!condition() && now() < end) await pause(1);
+}
+
 /** Tries until the key is busy for this admission, which shows that somebody waits for it. */
 async function untilRefused(store: LockStore, key: LockKey, admission: Admission): Promise<void> {
   for (let n = 0; n < 1_000; n += 1) {
@@ -43,7 +49,9 @@ class Section {
     this.mostShared = Math.max(this.mostShared, shared);
     expect(exclusive, 'exclusive holders inside').toBeLessThanOrEqual(1);
     expect(exclusive === 0 || shared === 0, 'shared ones beside an exclusive one').toBe(true);
-    for (let n = 0; n < 3; n += 1) await tick();
+    // Until shared ones have met; one that is alone goes after a while.
+    await untilOr(kind === 'exclusive' ? 0 : 200, () => this.mostShared > 1);
+    await tick();
     this.inside[kind] -= 1;
     this.entered += 1;
     expect(await store.release(grant)).toBe('released');
@@ -219,7 +227,8 @@ export const ADMISSION: readonly Clause[] = [
       const visit = async (store: LockStore): Promise<void> => {
         const grant = await take(store, key, { admission: permit(3), waitTimeMs: 20_000 });
         most = Math.max(most, (inside += 1));
-        for (let n = 0; n < 5; n += 1) await tick();
+        await untilOr(1_000, () => most >= 3); // until all permits were out once
+        await tick();
         inside -= 1;
         entered += 1;
         expect(await store.release(grant)).toBe('released');
