@@ -56,8 +56,11 @@ export class DistributedLockExecutor {
   }
 
   /** Lock, then START TRANSACTION, then the method, then COMMIT, then release: in that order, always. */
-  async execute<T>(call: LockedCall<T>): Promise<T> {
-    if (!this.#isHeldOutside(call)) return this.#execute(call);
+  execute<T>(call: LockedCall<T>): Promise<T> {
+    return this.#isHeldOutside(call) ? this.#executeOutside(call) : this.#execute(call);
+  }
+
+  async #executeOutside<T>(call: LockedCall<T>): Promise<T> {
     const scope = await this.#holdOutside(call).catch((error: unknown) =>
       this.#notAcquired(call, error),
     );
@@ -66,8 +69,12 @@ export class DistributedLockExecutor {
   }
 
   async #execute<T>(call: LockedCall<T>): Promise<T> {
-    const hold = await this.acquire(call).catch((error: unknown) => this.#notAcquired(call, error));
-    if (!isHold(hold)) return hold.instead as T;
+    let hold: ManagedHold;
+    try {
+      hold = await this.#enter(call);
+    } catch (error) {
+      return (await this.#notAcquired(call, error)).instead as T;
+    }
     try {
       return await this.locks.inside(hold, () => this.#run(call, hold));
     } catch (error) {
@@ -75,7 +82,8 @@ export class DistributedLockExecutor {
       if (error instanceof CommitOutcomeUnknownError) hold.abandon();
       throw error;
     } finally {
-      await hold.end();
+      const ended = hold.end();
+      if (call.times.awaitRelease !== false) await ended;
     }
   }
 
@@ -94,6 +102,10 @@ export class DistributedLockExecutor {
    * @throws {LockInsideTransactionError} inside an open transaction, unless the caller holds these keys already.
    */
   async acquire(request: LockRequest): Promise<ManagedHold> {
+    return this.#enter(request);
+  }
+
+  #enter(request: LockRequest): Promise<ManagedHold> {
     if (!this.locks.joins(request.keys)) this.#refuseInsideTransaction(request);
     return this.locks.enter(request.keys, request.times, request.signal, request.admission);
   }
@@ -152,8 +164,4 @@ export class DistributedLockExecutor {
       instead: await onTimeout({ keys, method, args, waitTimeMs: times.waitTimeMs, error }),
     };
   }
-}
-
-function isHold(entered: ManagedHold | { readonly instead: unknown }): entered is ManagedHold {
-  return 'end' in entered;
 }

@@ -31,6 +31,7 @@ const KNOWN: readonly (keyof DistributedLockModuleOptions)[] = [
   'renew',
   'fair',
   'maxWaiters',
+  'awaitRelease',
   'transactions',
   'connectOnBoot',
   'shutdownGrace',

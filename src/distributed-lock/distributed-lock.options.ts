@@ -45,6 +45,12 @@ export interface LockTimes {
    * refused at once with `LockQueueFullError`. Calls without the option, and those that do not wait (`waitTime: 0`), are neither counted nor refused. Default: any number.
    */
   readonly maxWaiters?: number;
+  /**
+   * Whether the caller's answer waits until the store has confirmed the release. `false`: the answer comes as soon as the method (and its transaction)
+   * has ended, one round trip earlier; the release is on its way by then, and one that fails is the event `release-failed`
+   * and told again, as ever. What `hold.release()` answers always waits. Default `true`.
+   */
+  readonly awaitRelease?: boolean;
 }
 
 /** How long a hold lasts at least and at most, for scheduled jobs. A nested call that joins its caller's hold has that one's. */
@@ -119,9 +125,15 @@ export interface ResolvedTimes {
   readonly maxWaiters?: number;
   readonly holdAtLeastMs?: number;
   readonly holdAtMostMs?: number;
+  /** Default `true`. */
+  readonly awaitRelease?: boolean;
 }
 
-const DEFAULT_TIMES: ResolvedTimes = { waitTimeMs: 10_000, leaseTimeMs: 30_000, renew: true };
+const DEFAULT_TIMES: ResolvedTimes = {
+  waitTimeMs: 10_000,
+  leaseTimeMs: 30_000,
+  renew: true,
+};
 
 /**
  * @param where prefix of the option in messages: `''` for the module, `'QuoteService.submit: '` for a method.
@@ -145,6 +157,11 @@ export function resolveTimes(
     renew: booleanOption(`${where}renew`, given.renew, defaults.renew),
     ...(maxWaiters !== undefined && { maxWaiters: checkMaxWaiters(where, maxWaiters) }),
     ...resolveBounds(given, where),
+    awaitRelease: booleanOption(
+      `${where}awaitRelease`,
+      given.awaitRelease,
+      defaults.awaitRelease ?? true,
+    ),
   };
 }
 

@@ -42,6 +42,7 @@ const LOCK_OPTIONS = [
   'maxWaiters',
   'holdAtLeast',
   'holdAtMost',
+  'awaitRelease',
   'signal',
   ...ADMISSION_OPTIONS,
 ];

@@ -3,7 +3,7 @@ import type { Admission } from 'nestjs-distributed-lock';
 import { freshKey, take } from '../contract/lock-store.contract.js';
 import { BrokenRedis } from '../fault/broken-redis.js';
 import { type Section, bootLockWorkers } from '../fault/locking-workers.js';
-import type { Managed } from '../lock/managed.js';
+import type { Hold, Managed } from '../lock/managed.js';
 import { overlaps } from '../support/history.js';
 import type { WorkerPool } from '../support/processes.js';
 import { until } from '../support/until.js';
@@ -48,6 +48,49 @@ describe.skipIf(!inject('canStartRedis'))('commands that are sent to Redis', () 
     monitor.disconnect();
     expect(counted).toBe(100);
     expect(seen.filter((it) => it !== 'info')).toEqual(Array(100).fill('evalsha'));
+  });
+
+  it('are 2 for all locks that are asked for in one turn of the event loop: one to take them, one to release them', async () => {
+    const holds = await Promise.all(Array.from({ length: 100 }, () => locks.enter(freshKey())));
+    expect(await sent(redis)).toBe(1);
+    expect(new Set(holds.map((hold) => hold.fencingToken)).size).toBe(100);
+    expect(await redis.calls('set'), 'a key each, and one fence for all').toBe(101);
+    const released = await Promise.all(holds.map((hold) => hold.release()));
+    expect(await sent(redis)).toBe(2);
+    expect(new Set(released)).toEqual(new Set(['released']));
+    expect(await redis.leftovers()).toEqual([]);
+  });
+
+  it('are 3 for twice as many: a script stops the server for everybody else while it runs', async () => {
+    const entering = Array.from({ length: 260 }, () => locks.enter(freshKey()));
+    const holds = await Promise.all(entering);
+    expect(await sent(redis)).toBe(3);
+    await Promise.all(holds.map((hold) => hold.release()));
+  });
+
+  it('are 1 for a release and what follows it in the same turn: the next holder of that key is served after it', async () => {
+    const key = freshKey();
+    const hold = await locks.enter(key);
+    await reset(redis);
+    const release = hold.release();
+    const next = locks.enter(key);
+    const other = locks.enter(freshKey());
+    expect(await release).toBe('released');
+    expect((await next).fencingToken! > hold.fencingToken!).toBe(true);
+    expect(await sent(redis)).toBe(1);
+    await Promise.all([next, other].map(async (it) => (await it).release()));
+  });
+
+  it('are 1 per cycle where the next lock does not wait for the last release (awaitRelease: false)', async () => {
+    const key = freshKey();
+    const cycle = (awaitRelease: boolean) =>
+      locks.called(key, async () => undefined, { awaitRelease });
+    for (let n = 0; n < 20; n += 1) await cycle(false);
+    await until('the last release', async () => (await redis.calls('del')) === 20);
+    expect(await redis.calls('evalsha'), 'the first, 19 with a release, the last release').toBe(21);
+    await reset(redis);
+    for (let n = 0; n < 20; n += 1) await cycle(true);
+    expect(await redis.calls('evalsha'), 'control').toBe(40);
   });
 
   it('are 2 for an uncontended lock that polls', async () => {
@@ -121,12 +164,37 @@ describe.skipIf(!inject('canStartRedis'))('commands that are sent to Redis', () 
     const holds = await Promise.all(
       Array.from({ length: 90 }, () => locks.enter(freshKey(), { leaseTimeMs: 600 })),
     );
-    expect((await redis.calls('evalsha')) - before).toBe(90);
-    await until('the renewal', async () => (await redis.calls('evalsha')) > before + 90);
+    expect((await redis.calls('evalsha')) - before, 'all in one call').toBe(1);
+    await until(
+      'the renewal',
+      async () => (await redis.calls('evalsha')) + (await redis.calls('eval')) > before + 1,
+    );
     expect(
       (await redis.calls('evalsha')) - before + (await redis.calls('eval')),
-    ).toBeLessThanOrEqual(92);
+    ).toBeLessThanOrEqual(3);
     await Promise.all(holds.map((hold) => hold.release()));
+  });
+
+  // Last: what it cannot give back is told again for a while.
+  it('that one of them refuses are answered for the others; each has an error of its own', async () => {
+    const [mine, foreign, busy] = [freshKey(), freshKey('foreign'), freshKey('busy')];
+    const holder = await (await redis.direct()).enter(busy);
+    await redis.world.client.rpush(`${redis.world.namespace}:{${foreign}}:lock`, 'a list');
+    await reset(redis);
+    const [hold, refused, late] = await Promise.allSettled([
+      locks.enter(mine),
+      locks.enter(foreign),
+      locks.enter(busy, { waitTimeMs: 0 }),
+    ]);
+    expect(await sent(redis)).toBe(1);
+    expect(hold.status).toBe('fulfilled');
+    expect(refused).toMatchObject({
+      reason: { code: 'LOCK_CONFIGURATION', key: foreign, message: /WRONGTYPE/ },
+    });
+    expect(late).toMatchObject({ reason: { code: 'LOCK_WAIT_TIMEOUT', key: busy } });
+    await redis.world.client.del(`${redis.world.namespace}:{${foreign}}:lock`);
+    await holder.release();
+    await (hold as PromiseFulfilledResult<Hold>).value.release();
   });
 });
 

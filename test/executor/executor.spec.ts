@@ -14,6 +14,7 @@ import { lockKeys } from '../../src/distributed-lock/key/lock-key.js';
 import { currentHold } from '../../src/distributed-lock/lock/current-hold.js';
 import { Managed } from '../lock/managed.js';
 import { ScriptedStore } from '../lock/scripted.lock-store.js';
+import { until } from '../support/until.js';
 import { RecordingTransactions } from './recording.transactions.js';
 
 let log: string[];
@@ -141,6 +142,31 @@ describe('a locked call', () => {
     expect(await call(method)).toBe('result');
     expect(log).toContain('committed');
     expect(locks.happened.at(-1)).toMatchObject({ type: 'release-failed', error: down });
+  });
+
+  it('with awaitRelease: false does not wait for the release, whose failure is an event', async () => {
+    const times = { waitTimeMs: 500, leaseTimeMs: 3_000, renew: true, awaitRelease: false };
+    let fail!: (error: Error) => void;
+    locks.store.answerRelease = () => new Promise((_resolve, reject) => (fail = reject));
+    expect(await call(method, { times })).toBe('result');
+    expect(log.join(' '), 'committed before').toBe('acquire START method COMMIT committed');
+    const down = new LockStoreUnavailableError('scripted', null, 'down');
+    fail(down);
+    await until('the event', () => locks.types.includes('release-failed'));
+    expect(locks.happened.at(-1)).toMatchObject({ type: 'release-failed', error: down });
+  });
+
+  it('control: waits for it otherwise', async () => {
+    let answer!: () => void;
+    locks.store.answerRelease = () =>
+      new Promise((resolve) => (answer = () => resolve('released')));
+    let answered = false;
+    const calling = call(method).finally(() => (answered = true));
+    await until('the release', () => answer !== undefined);
+    await new Promise(setImmediate);
+    expect(answered).toBe(false);
+    answer();
+    expect(await calling).toBe('result');
   });
 
   it('throws its own error when the release fails after it', async () => {

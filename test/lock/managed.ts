@@ -1,6 +1,8 @@
+import { DistributedLockExecutor } from '../../src/distributed-lock/distributed-lock.executor.js';
 import { LockEvents, type LockEvent } from '../../src/distributed-lock/distributed-lock.events.js';
 import type { ResolvedTimes } from '../../src/distributed-lock/distributed-lock.options.js';
 import { lockKeys } from '../../src/distributed-lock/key/lock-key.js';
+import type { Hold } from '../../src/distributed-lock/lock/hold.js';
 import { LockManager } from '../../src/distributed-lock/lock/lock-manager.js';
 import type { ManagedHold } from '../../src/distributed-lock/lock/managed-hold.js';
 import type { Admission, LockStore } from '../../src/distributed-lock/store/lock-store.js';
@@ -8,6 +10,8 @@ import { MemoryWorld } from '../../src/distributed-lock/store/memory/memory.worl
 import { memoryStoreIn } from '../../src/distributed-lock/store/memory/memory.lock-store.js';
 
 export const TIMES: ResolvedTimes = { waitTimeMs: 1_000, leaseTimeMs: 3_000, renew: true };
+
+export type { Hold };
 
 /** A manager, what happened in it, and short ways to use it. */
 export class Managed<Store extends LockStore = LockStore> {
@@ -46,6 +50,23 @@ export class Managed<Store extends LockStore = LockStore> {
     } finally {
       await hold.end();
     }
+  }
+
+  /** The whole flow of a locked call, without a transaction. */
+  called<T>(
+    keys: string | readonly string[],
+    proceed: (hold: Hold) => Promise<T>,
+    times: Partial<ResolvedTimes> = {},
+  ): Promise<T> {
+    return new DistributedLockExecutor(this.manager, null).execute({
+      method: 'a spec',
+      keys: lockKeys(keys),
+      times: { ...TIMES, ...times },
+      args: [],
+      transaction: null,
+      onTimeout: 'throw',
+      proceed,
+    });
   }
 }
 

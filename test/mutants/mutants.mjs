@@ -17,6 +17,7 @@ const TURNS = 'test/protocol/turns.spec.ts';
 const EXPLORATION = 'test/protocol/exploration.spec.ts';
 const SCRIPTS = 'test/protocol/redis-scripts.e2e-spec.ts';
 const STORE = 'test/protocol/redis-store.e2e-spec.ts';
+const COMMANDS = 'test/e2e/redis-commands.e2e-spec.ts';
 const HOLD = 'test/lock/lock-hold.spec.ts';
 const RENEWAL = 'test/lock/lease-renewal.spec.ts';
 const RE_ENTRY = 'test/lock/re-entry.spec.ts';
@@ -186,8 +187,8 @@ export const MUTANTS = [
   {
     what: 'nested calls of one holder run at the same time',
     file: 'lock/entry-queue.ts',
-    find: 'if (!this.#inside) {',
-    replace: 'if (this.#waiting) {',
+    find: 'return this.isIdle || (together && this.#together);',
+    replace: 'return true;',
     spec: RE_ENTRY,
   },
   {
@@ -207,8 +208,8 @@ export const MUTANTS = [
   {
     what: 'a repeated acquire shortens the lease',
     file: `${LUA}acquire.lua`,
-    find: "if redis.call('PTTL', KEYS[1]) < lease then redis.call('PEXPIRE', KEYS[1], lease) end",
-    replace: "redis.call('PEXPIRE', KEYS[1], lease)",
+    find: "if redis.call('PTTL', lock) < tonumber(lease) then redis.call('PEXPIRE', lock, lease) end",
+    replace: "redis.call('PEXPIRE', lock, lease)",
     spec: SCRIPTS,
   },
   {
@@ -229,9 +230,8 @@ export const MUTANTS = [
   {
     what: 'a pass ends the turn for dead processes',
     file: `${LUA}shared.lua`,
-    find: "if redis.call('PUBLISH', inbox .. first[1], message) > 0 then return first[1], tonumber(first[2]) end",
-    replace:
-      "redis.call('PUBLISH', inbox .. first[1], message)\n    return first[1], tonumber(first[2])",
+    find: 'if call(inbox, first[1], 0, message) > 0 then return first[1], tonumber(first[2]) end',
+    replace: 'call(inbox, first[1], 0, message)\n    return first[1], tonumber(first[2])',
     spec: SCRIPTS,
   },
   {
@@ -242,32 +242,66 @@ export const MUTANTS = [
     spec: SCRIPTS,
   },
   {
+    what: 'an uncontended release overlooks those who wait',
+    file: `${LUA}batch.lua`,
+    find: "and redis.call('PTTL', KEYS[2 * n + 1]) == -2 then",
+    replace: 'then',
+    spec: SCRIPTS,
+  },
+  {
+    what: 'an uncontended release frees the key of another owner',
+    file: `${LUA}batch.lua`,
+    find: "type(current) == 'string' and string.sub(current, 18) == owner",
+    replace: "type(current) == 'string'",
+    spec: SCRIPTS,
+  },
+  {
+    what: 'a command that fails takes those of its batch with it',
+    file: `${LUA}run.lua`,
+    find: "string.find(answer.err, 'READONLY', 1, true)",
+    replace: 'true',
+    spec: COMMANDS,
+  },
+  {
+    what: 'each command is a call of its own',
+    file: 'store/redis/redis.batches.ts',
+    find: 'this.link.takesTogether ? LONGEST_BATCH : 1',
+    replace: '1',
+    spec: COMMANDS,
+  },
+  {
+    what: 'a call waits for the release although it was told not to',
+    file: 'distributed-lock.executor.ts',
+    find: 'if (call.times.awaitRelease !== false) await ended;',
+    replace: 'await ended;',
+    spec: 'test/executor/executor.spec.ts',
+  },
+  {
     what: 'the fence key is kept for ever',
-    file: `${LUA}shared.lua`,
-    find: "redis.call('SET', fence, digits(turn), 'PX', 86400000)",
-    replace: "redis.call('SET', fence, digits(turn))",
+    file: `${LUA}batch.lua`,
+    find: "redis.call('SET', fence, last, 'PX', '86400000')",
+    replace: "redis.call('SET', fence, last)",
     spec: SCRIPTS,
   },
   {
     what: 'turn numbers start again when the data is lost',
-    file: `${LUA}shared.lua`,
-    find: 'tonumber(seen) + 1, microseconds())',
-    replace: '1)',
+    file: `${LUA}batch.lua`,
+    find: "turn = now[1] .. string.rep('0', 6 - #now[2]) .. now[2]",
+    replace: "turn, seen = '0', '0'",
     spec: STORE,
   },
   {
     what: 'a release that finds no key wakes nobody',
     file: `${LUA}release.lua`,
-    find: 'local woken, since = wake_first(KEYS[2], ARGV[4], ARGV[5], ARGV[8])',
-    replace:
-      'if not current then return { 0, 0 } end\nlocal woken, since = wake_first(KEYS[2], ARGV[4], ARGV[5], ARGV[8])',
+    find: 'return wake(lock, waiting) and { held } or held',
+    replace: 'return current and wake(lock, waiting) and { held } or held',
     spec: SCRIPTS,
   },
   {
     what: 'a release of a key that somebody else has leaves a place behind',
     file: `${LUA}release.lua`,
-    find: "if not more and process ~= '' then redis.call('ZREM', KEYS[2], process) end",
-    replace: '',
+    find: "not more and process ~= '' and redis.call('ZREM', waiting, process) == 1",
+    replace: 'false',
     spec: SCRIPTS,
   },
   {

@@ -6,7 +6,10 @@ import {
   LockStoreUnavailableError,
 } from '../../src/distributed-lock/distributed-lock.errors.js';
 import type { LockGrant, LockStore } from '../../src/distributed-lock/store/lock-store.js';
-import { redisStore } from '../../src/distributed-lock/store/redis/index.js';
+import {
+  redisStore,
+  type RedisStoreOptions,
+} from '../../src/distributed-lock/store/redis/index.js';
 import { freshKey, request, take } from '../contract/lock-store.contract.js';
 import { RedisWorld } from '../contract/redis-world.js';
 import { type OwnRedis, startRedis } from '../support/services.js';
@@ -43,6 +46,41 @@ describeWith('redis')('on a shared Redis', () => {
     }
     stop.abort();
     await greed;
+  });
+
+  const CALLERS = 20;
+
+  /** How many callers of a process are served before another process, which waits since the first of them has the key. */
+  async function servedBefore(bounds: Partial<RedisStoreOptions>): Promise<number> {
+    const [keeping, other] = [await world.store(redisUrl(), bounds), await world.store()];
+    const key = freshKey();
+    const served: string[] = [];
+    const turn = async (store: LockStore, name: string, grant: LockGrant): Promise<void> => {
+      served.push(name);
+      await store.release(grant);
+    };
+    const first = await take(keeping, key);
+    const waiting = Array.from({ length: CALLERS - 1 }, () =>
+      take(keeping, key, { waitTimeMs: 30_000 }).then((grant) => turn(keeping, 'same', grant)),
+    );
+    waiting.push(take(other, key, { waitTimeMs: 30_000 }).then((it) => turn(other, 'other', it)));
+    await until('the other process to wait', async () => {
+      return (await world.client.zcard(`${world.namespace}:{${key}}:wait`)) === 1;
+    });
+    await turn(keeping, 'same', first);
+    await Promise.all(waiting);
+    expect(served).toHaveLength(CALLERS + 1);
+    return served.indexOf('other');
+  }
+
+  it('a process keeps a key for so many callers, or so long, while another one waits; not more', async () => {
+    expect(await servedBefore({ turnGrants: 4, turnTime: '1m' })).toBe(4);
+    expect(await servedBefore({ turnGrants: 1_000, turnTime: 0 })).toBe(1);
+    expect(await servedBefore({ turnTime: '1m' }), 'by default').toBe(16);
+  });
+
+  it('control: without those bounds it keeps it for all its callers', async () => {
+    expect(await servedBefore({ turnGrants: 1_000, turnTime: '1m' })).toBe(CALLERS);
   });
 
   it('a call that is under way when its store closes leaves nothing held', async () => {
@@ -92,7 +130,7 @@ describeWith('redis')('on a shared Redis', () => {
     expect(await client.exists(`ns:{${key}}:lock`)).toBe(1);
     expect(await world.client.exists(`${prefix}ns:{${key}}:lock`), 'not in db 0').toBe(0);
     await store.release(grant);
-    await client.del(`ns:{${key}}:fence`);
+    await client.del('ns:fence');
     await store.close();
     expect(await client.ping(), 'still open').toBe('PONG');
     expect(JSON.stringify(client.options)).toBe(before);

@@ -39,7 +39,7 @@ export class ScriptedLock {
   readonly client: Redis & ScriptConnection;
   readonly #prefix = `t-${randomUUID().slice(0, 8)}:`;
   readonly lock = `${this.#prefix}{k}:lock`;
-  readonly fence = `${this.#prefix}{k}:fence`;
+  readonly fence = `${this.#prefix}fence`;
   readonly waiting = `${this.#prefix}{k}:wait`;
   readonly inbox = `${this.#prefix}inbox:`;
   readonly held = `${this.#prefix}{k}:held`;
@@ -52,21 +52,24 @@ export class ScriptedLock {
     this.client = withScripts(new Redis(url));
   }
 
-  acquire(owner: string, process: string, it: AcquireArguments = {}): Promise<AcquireReply> {
-    const args = [owner, it.leaseMs ?? 10_000, process, flag(it.wait), flag(it.more)];
-    return this.client.lockAcquire(
-      this.lock,
-      this.fence,
-      this.waiting,
-      ...args,
-      it.seen ?? 0,
-      it.since ?? '0',
-    ) as Promise<AcquireReply>;
+  async acquire(owner: string, process: string, it: AcquireArguments = {}): Promise<AcquireReply> {
+    const queue = it.more ? '2' : it.wait ? '1' : '0';
+    const args = [owner, queue, it.leaseMs ?? 10_000, it.since ?? '0'];
+    const reply = await this.#command('acquire', process, args, it);
+    return typeof reply === 'string'
+      ? [1, reply]
+      : ([0, ...(reply as [number, string, string])] as const);
   }
 
-  release(owner: string, process: string, it: LeaveArguments = {}): Promise<unknown> {
-    const args = [owner, process, flag(it.more)];
-    return this.client.lockRelease(this.lock, this.waiting, ...args, ...this.#wakeUp(it));
+  /** @returns whether the key was the owner's (1, 0 or -1), and how many processes were woken. */
+  async release(
+    owner: string,
+    process: string,
+    it: LeaveArguments = {},
+  ): Promise<readonly [number, number]> {
+    const args = [owner, it.more ? '2' : '0', '', '0'];
+    const reply = (await this.#command('release', process, args, it)) as number | [number];
+    return typeof reply === 'number' ? [reply, 0] : [reply[0], 1];
   }
 
   pass(
@@ -74,8 +77,7 @@ export class ScriptedLock {
     process: string,
     it: LeaveArguments & AcquireArguments = {},
   ): Promise<unknown> {
-    const args = [owner, it.leaseMs ?? 10_000, process, it.seen ?? 0];
-    return this.client.lockPass(this.lock, this.fence, this.waiting, ...args, ...this.#wakeUp(it));
+    return this.#command('pass', process, [owner, '2', it.leaseMs ?? 10_000, '0'], it);
   }
 
   renew(turn: string, owner: string, leaseMs: number): Promise<unknown> {
@@ -162,8 +164,18 @@ export class ScriptedLock {
     return [this.inbox, 'k', flag(counted), claimMs];
   }
 
-  #wakeUp({ patienceMs = 100, claimMs = 2_000 }: LeaveArguments): (string | number)[] {
-    return [this.inbox, 'k', patienceMs * 1_000, claimMs];
+  async #command(
+    name: string,
+    process: string,
+    args: readonly (string | number)[],
+    { seen = '0', patienceMs = 100, claimMs = 2_000 }: LeaveArguments & AcquireArguments,
+  ): Promise<unknown> {
+    const keys = [this.fence, this.lock, this.waiting];
+    const about = [process, String(seen), `${patienceMs * 1_000}:${claimMs}:1:${this.inbox}`];
+    const call = [keys.length, ...keys, ...about, name, ...args];
+    const [answer] = (await this.client.lockBatch(call)) as unknown[];
+    if (answer instanceof Error) throw answer;
+    return answer;
   }
 }
 

@@ -45,6 +45,7 @@ const KNOWN = [
   'holdAtMost',
   'signal',
   'when',
+  'awaitRelease',
   'transaction',
   'onTimeout',
 ];

@@ -27,7 +27,7 @@ export class KeyQueue {
     readonly key: LockKey,
     private readonly host: QueueHost,
   ) {
-    this.#standing = new Standing(() => host.newOwner());
+    this.#standing = new Standing(host);
   }
 
   /** Why nobody can say whether the key is busy; `null` where it is, or was when last asked. */
@@ -70,18 +70,19 @@ export class KeyQueue {
   }
 
   /** The current caller is done. @returns whether the key was still held. */
-  async release(grant: Grant): Promise<boolean> {
-    if (this.#grant !== grant) return false;
+  release(grant: Grant): Promise<boolean> {
+    if (this.#grant !== grant) return Promise.resolve(false);
     const turn = grant.turn;
     this.#grant = null;
     if (turn.isOver) {
       this.#drop(turn);
-      return false;
+      return Promise.resolve(false);
     }
     const next = this.#waiters.first;
     if (!next) return this.#giveBack(turn);
-    if (turn.mayGoOn(this.host.maxGrants, this.host.maxTurnMs)) return this.#serve(turn, next);
-    return this.#pass(turn, next);
+    if (!turn.mayGoOn(this.host.maxGrants, this.host.maxTurnMs)) return this.#pass(turn, next);
+    this.#serve(turn, next);
+    return Promise.resolve(true);
   }
 
   /** The backend does not honour the turn any more. */
@@ -154,7 +155,7 @@ export class KeyQueue {
       this.#drop(turn);
       return;
     }
-    void this.#serve(turn, next);
+    this.#serve(turn, next);
   }
 
   /** @param queued whether the process asked for a place; a single try does not, and callers may have joined it since. */
@@ -177,23 +178,23 @@ export class KeyQueue {
   }
 
   /** Gives the turn to a local caller, with a renewal first where too little lease is left for it. */
-  async #serve(turn: Turn, next: Waiter): Promise<boolean> {
+  #serve(turn: Turn, next: Waiter): void {
     const { leaseTimeMs } = next.request;
-    if (!turn.covers(leaseTimeMs)) {
-      this.#phase.enter('asking');
-      if (!(await this.#prolong(turn, leaseTimeMs))) return true;
-    }
+    if (turn.covers(leaseTimeMs)) return this.#hand(turn);
+    this.#phase.enter('asking');
+    void this.#prolong(turn, leaseTimeMs).then((held) => {
+      if (held) this.#hand(turn);
+    });
+  }
+
+  #hand(turn: Turn): void {
     const caller = this.#waiters.first;
-    if (!caller) {
-      // Nobody is left to be told if the backend does not hear it: told in the background.
-      this.#drop(turn);
-      return true;
-    }
+    // Nobody is left to be told if the backend does not hear it: told in the background.
+    if (!caller) return this.#drop(turn);
     this.#waiters.remove(caller);
     this.#phase.enter('held');
     this.#grant = turn.grant();
     caller.resolve(this.#grant);
-    return true;
   }
 
   async #prolong(turn: Turn, leaseTimeMs: number): Promise<boolean> {

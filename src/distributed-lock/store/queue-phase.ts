@@ -10,7 +10,8 @@ export type Phase = 'idle' | 'asking' | 'waiting' | 'held';
 export class QueuePhase {
   #now: Phase = 'idle';
   #timer: NodeJS.Timeout | null = null;
-  readonly #whenSettled: (() => void)[] = [];
+  /** Made on demand: only a store that closes waits. */
+  #whenSettled: (() => void)[] | null = null;
 
   is(phase: Phase): boolean {
     return this.#now === phase;
@@ -18,7 +19,8 @@ export class QueuePhase {
 
   enter(phase: Exclude<Phase, 'waiting'>): void {
     this.#leave(phase);
-    if (phase !== 'asking') for (const resolve of this.#whenSettled.splice(0)) resolve();
+    if (phase === 'asking' || this.#whenSettled === null) return;
+    for (const resolve of this.#whenSettled.splice(0)) resolve();
   }
 
   /** Enters `waiting`, for `ms` at most. */
@@ -32,7 +34,7 @@ export class QueuePhase {
   /** Resolves when no command is under way that could bring the key. */
   settled(): Promise<void> {
     if (this.#now !== 'asking') return Promise.resolve();
-    return new Promise((resolve) => this.#whenSettled.push(resolve));
+    return new Promise((resolve) => (this.#whenSettled ??= []).push(resolve));
   }
 
   #leave(next: Phase): void {

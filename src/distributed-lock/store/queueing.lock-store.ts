@@ -1,6 +1,7 @@
 import { now } from '../distributed-lock.clock.js';
 import { LockClosedError } from '../distributed-lock.errors.js';
 import type { LockKey } from '../key/lock-key.js';
+import { Countdowns } from './countdown.js';
 import { KeyQueue } from './key-queue.js';
 import type {
   AcquireRequest,
@@ -16,7 +17,7 @@ import type { QueueHost } from './queue-host.js';
 import { Postponed } from './postponed.js';
 import { unavailable } from './trouble.js';
 import { UntoldReleases } from './untold-releases.js';
-import { Waiter } from './wait-list.js';
+import { Waiter, type WaiterHost } from './wait-list.js';
 
 /** How long one process may keep a key while callers of other processes wait for it. */
 export interface TurnBounds {
@@ -30,11 +31,12 @@ export interface TurnBounds {
  * The waiting room shared by all stores whose backend can only *try*: a queue per key in this process, one contender per key
  * at the backend, and turns in which the lock goes from caller to caller without a command.
  */
-export class QueueingLockStore implements LockStore, QueueHost {
+export class QueueingLockStore implements LockStore, QueueHost, WaiterHost {
   readonly traits: StoreTraits;
   readonly maxGrants: number;
   readonly maxTurnMs: number;
   readonly #queues = new Map<LockKey, KeyQueue>();
+  readonly #waits = new Countdowns<Waiter>((waiter) => this.#timedOut(waiter));
   readonly #untold: UntoldReleases;
   /** Ends of turns that this process goes on with to keep their keys closed. */
   readonly #kept = new Postponed();
@@ -75,25 +77,8 @@ export class QueueingLockStore implements LockStore, QueueHost {
     if (request.signal?.aborted) return Promise.reject(request.signal.reason);
     return new Promise((resolve, reject) => {
       const queue = this.#queue(request.key);
-      let timer: NodeJS.Timeout | undefined;
-      const onAbort = (): void => {
-        if (queue.leave(waiter)) settle(() => reject(request.signal!.reason as Error));
-      };
-      const settle = (answer: () => void): void => {
-        clearTimeout(timer);
-        request.signal?.removeEventListener('abort', onAbort);
-        answer();
-      };
-      const waiter = new Waiter(
-        request,
-        (grant) => settle(() => resolve(grant)),
-        (error) => settle(() => reject(error)),
-      );
-      if (request.waitTimeMs > 0) {
-        timer = setTimeout(() => this.#timedOut(queue, waiter), request.waitTimeMs);
-        timer.unref();
-      }
-      request.signal?.addEventListener('abort', onAbort, { once: true });
+      const waiter = new Waiter(request, queue, this, resolve, reject);
+      if (request.waitTimeMs > 0) this.#waits.add(waiter, request.waitTimeMs);
       queue.add(waiter);
     });
   }
@@ -120,12 +105,12 @@ export class QueueingLockStore implements LockStore, QueueHost {
     return renewals.map(({ grant }) => honoured.has(grant));
   }
 
-  async release(grant: LockGrant, keepForMs = 0): Promise<ReleaseResult> {
+  release(grant: LockGrant, keepForMs = 0): Promise<ReleaseResult> {
     const held = this.#held(grant);
-    if (!held) return 'not-held';
+    if (!held) return NOT_HELD;
     const isKept = keepForMs > 0 && !held.grant.turn.isOver;
     const released = isKept ? this.#keep(held, keepForMs) : held.queue.release(held.grant);
-    return (await released) ? 'released' : 'not-held';
+    return released.then(releaseResult);
   }
 
   abandon(grant: LockGrant): void {
@@ -173,6 +158,14 @@ export class QueueingLockStore implements LockStore, QueueHost {
     return this.#untold.tell({ key, owner }, () => (this.#queues.get(key)?.waiting ?? 0) > 0);
   }
 
+  settled(waiter: Waiter): void {
+    this.#waits.delete(waiter, waiter.request.waitTimeMs);
+  }
+
+  aborted(waiter: Waiter): void {
+    if (waiter.queue.leave(waiter)) waiter.reject(waiter.request.signal!.reason);
+  }
+
   idle(key: LockKey, queue: object): void {
     if (this.#queues.get(key) === queue) this.#queues.delete(key);
   }
@@ -216,10 +209,17 @@ export class QueueingLockStore implements LockStore, QueueHost {
     void this.giveBack(key, '');
   }
 
-  #timedOut(queue: KeyQueue, waiter: Waiter): void {
+  #timedOut(waiter: Waiter): void {
+    const { queue } = waiter;
     const { trouble } = queue;
     if (!queue.leave(waiter)) return;
     if (trouble === null) return waiter.resolve(null);
     waiter.reject(unavailable(this.traits.name, queue.key, trouble));
   }
+}
+
+const NOT_HELD: Promise<ReleaseResult> = Promise.resolve('not-held');
+
+function releaseResult(held: boolean): ReleaseResult {
+  return held ? 'released' : 'not-held';
 }

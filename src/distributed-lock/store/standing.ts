@@ -1,4 +1,5 @@
 import type { LockStoreUnavailableError } from '../distributed-lock.errors.js';
+import type { QueueHost } from './queue-host.js';
 import type { Busy, TakeRequest } from './turn-backend.js';
 
 const FIRST_BACKOFF_MS = 50;
@@ -24,7 +25,7 @@ export class Standing {
   #failures = 0;
   #lastError: LockStoreUnavailableError | null = null;
 
-  constructor(private readonly newOwner: () => string) {}
+  constructor(private readonly owners: Pick<QueueHost, 'newOwner'>) {}
 
   /** Why the backend did not answer the last command; `null` once it has. */
   get lastError(): LockStoreUnavailableError | null {
@@ -40,7 +41,7 @@ export class Standing {
   request(wait: boolean): Pick<TakeRequest, 'owner' | 'since' | 'attempt' | 'wait'> {
     if (wait) this.#traces = true;
     this.woken = false;
-    const owner = (this.#owner ??= this.newOwner());
+    const owner = (this.#owner ??= this.owners.newOwner());
     return { owner, since: this.#since, attempt: this.#attempt, wait };
   }
 

@@ -1,4 +1,12 @@
+import type { KeyQueue } from './key-queue.js';
 import type { AcquireRequest, LockGrant } from './lock-store.js';
+
+/** What a waiting call needs from the store it waits in. */
+export interface WaiterHost {
+  /** The waiter has its answer: nothing need end its wait any more. */
+  settled(waiter: Waiter): void;
+  aborted(waiter: Waiter): void;
+}
 
 /** A call that is queueing in this process. Its links belong to the list it is in. */
 export class Waiter {
@@ -8,9 +16,33 @@ export class Waiter {
 
   constructor(
     readonly request: AcquireRequest,
-    readonly resolve: (grant: LockGrant | null) => void,
-    readonly reject: (error: unknown) => void,
-  ) {}
+    readonly queue: KeyQueue,
+    private readonly host: WaiterHost,
+    private readonly fulfil: (grant: LockGrant | null) => void,
+    private readonly fail: (error: unknown) => void,
+  ) {
+    request.signal?.addEventListener('abort', this, { once: true });
+  }
+
+  resolve(grant: LockGrant | null): void {
+    this.#settled();
+    this.fulfil(grant);
+  }
+
+  reject(error: unknown): void {
+    this.#settled();
+    this.fail(error);
+  }
+
+  /** The caller's signal has aborted: called by the signal, as an `EventListenerObject`. */
+  handleEvent(): void {
+    this.host.aborted(this);
+  }
+
+  #settled(): void {
+    this.request.signal?.removeEventListener('abort', this);
+    this.host.settled(this);
+  }
 }
 
 /** Callers in arrival order. Leaving from the middle costs the same as leaving from the front. */

@@ -1,28 +1,49 @@
 import type { LockKey } from '../../key/lock-key.js';
 
-/** The names of one lock in Redis. They start with the application's prefix (for ACL rules) and share one hash slot. */
+/** The names of one lock in Redis. They start with the application's prefix (for ACL rules). */
 export interface RedisLockKeys {
   readonly lock: string;
+  /** One for all locks; in a Cluster one for each, since the keys of a script share a hash slot. */
   readonly fence: string;
   readonly waiting: string;
   /** Holders that are not alone. */
   readonly held: string;
 }
 
-/** Names keys and channels: `<keyPrefix><namespace>:{<key>}:lock`, `…:fence`, `…:wait`, `…:held`, and `<keyPrefix><namespace>:inbox:<process>`. */
+const MOST_NAMES = 1_000;
+
+/**
+ * Names keys and channels: `<keyPrefix><namespace>:{<key>}:lock`, `…:wait`, `…:held`, `<keyPrefix><namespace>:fence` (in a Cluster
+ * `…:{<key>}:fence`), and `<keyPrefix><namespace>:inbox:<process>`.
+ */
 export class RedisKeyspace {
   readonly #prefix: string;
+  /** Names are made for each command of a lock; those made last are at hand. */
+  readonly #made = new Map<LockKey, RedisLockKeys>();
 
-  constructor(keyPrefix: string, namespace: string) {
+  constructor(
+    keyPrefix: string,
+    namespace: string,
+    private readonly fencePerLock = false,
+  ) {
     this.#prefix = `${keyPrefix}${namespace}:`;
   }
 
   of(key: LockKey): RedisLockKeys {
+    let names = this.#made.get(key);
+    if (!names) {
+      if (this.#made.size === MOST_NAMES) this.#made.clear();
+      this.#made.set(key, (names = this.#make(key)));
+    }
+    return names;
+  }
+
+  #make(key: LockKey): RedisLockKeys {
     // A brace in a key would end the hash tag early; `%` is encoded too, so that no two keys become one.
     const tag = `${this.#prefix}{${key.replace(/[%{}]/g, encodeURIComponent)}}`;
     return {
       lock: `${tag}:lock`,
-      fence: `${tag}:fence`,
+      fence: this.fencePerLock ? `${tag}:fence` : `${this.#prefix}fence`,
       waiting: `${tag}:wait`,
       held: `${tag}:held`,
     };

@@ -29,9 +29,14 @@ export interface RedisTiming extends LinkTiming {
 
 /** A turn number is a time in microseconds; each turn owns the thousand tokens that follow from it. */
 const TOKENS_PER_TURN = 1_000;
-const KEYS_PER_RENEWAL = 100;
+const KEYS_PER_RENEWAL = 500;
 const POLL_FIRST_MS = 10;
 const POLL_LONGEST_MS = 250;
+
+/** See `scripts/`. */
+type AcquireReply = string | readonly [pttlMs: number, holder: string, since: string];
+type ReleaseReply = number | readonly [number];
+type PassReply = readonly [number, string?];
 
 /** The commands of the lock, on one Redis. */
 export class RedisBackend implements TurnBackend {
@@ -39,8 +44,12 @@ export class RedisBackend implements TurnBackend {
   /** Callers with a place of their own, on the same connections. */
   readonly line: RedisLine;
   readonly #link: RedisLink;
-  /** Highest turn number seen, over all keys: whoever saw it never accepts a lower one, also after the server lost its data. */
-  #seen = 0;
+  /**
+   * Highest turn number seen, over all keys: whoever saw it never accepts a lower one, also after the server lost its data.
+   * Turn numbers have 16 digits (or are '0'), so they compare as text.
+   */
+  #seen = '0';
+  #wakeUp = '';
 
   constructor(
     connect: () => LockConnections,
@@ -50,7 +59,7 @@ export class RedisBackend implements TurnBackend {
     /** Replicas that must have a turn before it is granted; `0` for none. */
     private readonly waitReplicas: number,
   ) {
-    this.#link = new RedisLink(connect, timing);
+    this.#link = new RedisLink(connect, timing, () => this.#about());
     this.line = new RedisLine(this.#link, process !== '', timing.claimMs, {
       seen: () => this.#seen,
       tokens: (turn) => this.#tokens(turn),
@@ -79,41 +88,24 @@ export class RedisBackend implements TurnBackend {
         this.line.ready();
       },
     });
+    const { patienceMs, claimMs } = this.timing;
+    const counted = flag(!this.#link.isCluster);
+    this.#wakeUp = `${Math.round(patienceMs * 1_000)}:${Math.ceil(claimMs)}:${counted}:${this.#link.keyspace.inbox}`;
     await this.#probe();
   }
 
-  async take(request: TakeRequest): Promise<Granted | Busy> {
+  take(request: TakeRequest): Promise<Granted | Busy> {
     const { key, owner, leaseTimeMs, wait, more, since, attempt } = request;
-    const { lock, fence, waiting } = this.#link.keyspace.of(key);
-    const queue = this.process !== '';
     if (wait) this.#link.checkInbox();
-    const args = [
-      owner,
-      Math.ceil(leaseTimeMs),
-      this.process,
-      flag(queue && wait),
-      flag(queue && more),
-    ];
-    const place = [this.#seen, since ?? '0'];
-    const reply = await this.#link.send(key, (commands) =>
-      commands.lockAcquire(lock, fence, waiting, ...args, ...place),
+    const queue = this.process === '' || !wait ? '0' : more ? '2' : '1';
+    const leaseMs = Math.ceil(leaseTimeMs);
+    const taking = this.#link.ask(
+      { command: 'acquire', key, owner, queue, leaseMs, since },
+      (reply: AcquireReply) => this.#taken(reply, attempt),
     );
-    const [granted, turnOrTtl, holder, waitsSince] = reply as [
-      number,
-      string | number,
-      string?,
-      string?,
-    ];
-    if (granted === 1) {
-      await this.#replicated(key);
-      return { granted: true, tokens: this.#tokens(turnOrTtl) };
-    }
-    return {
-      granted: false,
-      retryInMs: this.#lookAgainIn(Number(turnOrTtl), attempt),
-      since: waitsSince === undefined || waitsSince === '0' ? null : waitsSince,
-      holder: holder ?? null,
-    };
+    return this.waitReplicas === 0
+      ? taking
+      : this.#confirmed(key, taking, ({ granted }) => granted);
   }
 
   async pass(turn: HeldTurn): Promise<PassAnswer> {
@@ -124,19 +116,12 @@ export class RedisBackend implements TurnBackend {
         ? { outcome: 'passed', retryInMs: this.#poll(1), since: null }
         : { outcome: 'lost' };
     }
-    const { lock, fence, waiting } = this.#link.keyspace.of(turn.key);
-    const args = [turn.owner, Math.ceil(turn.leaseTimeMs), this.process, this.#seen];
-    const reply = await this.#link.send(turn.key, (commands) =>
-      commands.lockPass(lock, fence, waiting, ...args, ...this.#wakeUp(turn.key)),
+    const { key, owner, leaseTimeMs } = turn;
+    const passing = this.#link.ask(
+      { command: 'pass', key, owner, queue: '2', leaseMs: Math.ceil(leaseTimeMs) },
+      (reply: PassReply) => this.#passed(reply),
     );
-    const [outcome, turnOrSince] = reply as [number, string?];
-    if (outcome === 1) {
-      await this.#replicated(turn.key);
-      return { outcome: 'continues', tokens: this.#tokens(turnOrSince!) };
-    }
-    if (outcome === 2)
-      return { outcome: 'passed', retryInMs: this.#lookAgainIn(-1, 1), since: turnOrSince ?? null };
-    return { outcome: 'lost' };
+    return this.#confirmed(key, passing, ({ outcome }) => outcome === 'continues');
   }
 
   async renew(turns: readonly HeldTurn[]): Promise<readonly boolean[]> {
@@ -149,14 +134,14 @@ export class RedisBackend implements TurnBackend {
     return (await Promise.all(batches)).flat();
   }
 
-  async giveBack(turn: TurnRef, more = false): Promise<GiveBackAnswer> {
-    const { lock, waiting } = this.#link.keyspace.of(turn.key);
-    const args = [turn.owner, this.process, flag(more)];
-    const reply = await this.#link.send(turn.key, (commands) =>
-      commands.lockRelease(lock, waiting, ...args, ...this.#wakeUp(turn.key)),
+  giveBack({ key, owner }: TurnRef, more = false): Promise<GiveBackAnswer> {
+    return this.#link.ask(
+      { command: 'release', key, owner, queue: more ? '2' : '0' },
+      (reply: ReleaseReply) => {
+        const woke = typeof reply !== 'number';
+        return { held: (woke ? reply[0] : reply) === 1, woke };
+      },
     );
-    const [held, woke] = reply as [number, number];
-    return { held: held === 1, woke: woke === 1 };
   }
 
   async keep({ key, owner }: TurnRef, keepForMs: number): Promise<boolean> {
@@ -171,6 +156,33 @@ export class RedisBackend implements TurnBackend {
 
   async close(): Promise<void> {
     this.#link.close();
+  }
+
+  #taken(reply: AcquireReply, attempt: number): Granted | Busy {
+    if (typeof reply === 'string') return { granted: true, tokens: this.#tokens(reply) };
+    const [pttlMs, holder, since] = reply;
+    return {
+      granted: false,
+      retryInMs: this.#lookAgainIn(pttlMs, attempt),
+      since: since === '0' ? null : since,
+      holder,
+    };
+  }
+
+  #passed([outcome, turnOrSince]: PassReply): PassAnswer {
+    if (outcome === 1) return { outcome: 'continues', tokens: this.#tokens(turnOrSince!) };
+    if (outcome === 0) return { outcome: 'lost' };
+    return { outcome: 'passed', retryInMs: this.#lookAgainIn(-1, 1), since: turnOrSince ?? null };
+  }
+
+  async #confirmed<Answer>(
+    key: LockKey,
+    asking: Promise<Answer>,
+    isTurn: (answer: Answer) => boolean,
+  ): Promise<Answer> {
+    const answer = await asking;
+    if (isTurn(answer)) await this.#replicated(key);
+    return answer;
   }
 
   /**
@@ -212,18 +224,13 @@ export class RedisBackend implements TurnBackend {
     if (this.waitReplicas > 0) await this.#link.replicas(null, 0, 1);
   }
 
-  #wakeUp(key: LockKey): readonly (string | number)[] {
-    return [
-      this.#link.keyspace.inbox,
-      key,
-      Math.round(this.timing.patienceMs * 1_000),
-      Math.ceil(this.timing.claimMs),
-      flag(!this.#link.isCluster),
-    ];
+  /** What every call says about this process: see `batch.lua`. */
+  #about(): readonly string[] {
+    return [this.process, this.#seen, this.#wakeUp];
   }
 
-  #tokens(turn: string | number): TokenBlock {
-    this.#seen = Math.max(this.#seen, Number(turn));
+  #tokens(turn: string): TokenBlock {
+    if (turn > this.#seen) this.#seen = turn;
     return { first: BigInt(turn) * BigInt(TOKENS_PER_TURN), size: TOKENS_PER_TURN };
   }
 

@@ -15,7 +15,7 @@ import type { RedisLink } from './redis.link.js';
 /** What the line shares with the turns of the same store. */
 export interface TurnSide {
   /** Highest turn number seen. */
-  seen(): number;
+  seen(): string;
   tokens(turn: string): TokenBlock;
   /** The turn that a token is of. */
   numberOf(token: bigint): string;
@@ -25,7 +25,7 @@ export interface TurnSide {
   lookAgainIn(pttlMs: number, attempt: number): number;
 }
 
-const PLACES_PER_RENEWAL = 100;
+const PLACES_PER_RENEWAL = 500;
 
 /** The commands of the line, on one Redis. */
 export class RedisLine implements LineBackend {

@@ -8,6 +8,8 @@ import { redisError } from '../redis-client/redis.errors.js';
 import { RedisKeyspace } from '../redis-client/redis.keys.js';
 import type { Silence } from '../redis-client/redis.silence.js';
 import type { BackendListener } from '../turn-backend.js';
+import { Countdown } from '../countdown.js';
+import { type BatchLink, CommandBatches, type LockCommand } from './redis.batches.js';
 import type { LockConnections } from './redis.connections.js';
 import { RedisInbox } from './redis.inbox.js';
 import { ReplicaConfirmation } from './redis.replicas.js';
@@ -36,20 +38,34 @@ interface OpenLink {
 }
 
 /** A store's way to its server: connected, watched, and asked in bounded time. */
-export class RedisLink {
+export class RedisLink implements BatchLink {
   #open: OpenLink | null = null;
   #keyspace = new RedisKeyspace('', 'lock');
   #inboxCheckedAt = 0;
   #refused: LockConfigurationError | null = null;
+  readonly #unanswered: Countdown<UnansweredCall>;
+  readonly #batches = new CommandBatches(this);
 
   constructor(
     /** Called at each `open`: a store that was closed can be opened again, with connections of its own. */
     private readonly connect: () => LockConnections,
     private readonly timing: LinkTiming,
-  ) {}
+    /** What each call says about the process that asks, as `batch.lua` takes it. */
+    readonly about: () => readonly string[],
+  ) {
+    const { commandTimeoutMs } = timing;
+    // After this process was blocked, timers come before answers that have long arrived: those are read first.
+    this.#unanswered = new Countdown(commandTimeoutMs, (call) =>
+      setImmediate(() => call.late(commandTimeoutMs)),
+    );
+  }
 
   get keyspace(): RedisKeyspace {
     return this.#keyspace;
+  }
+
+  get takesTogether(): boolean {
+    return !this.isCluster;
   }
 
   get isCluster(): boolean {
@@ -64,7 +80,7 @@ export class RedisLink {
     listener: LinkListener,
   ): Promise<void> {
     const connections = this.connect();
-    this.#keyspace = new RedisKeyspace(connections.keyPrefix, namespace);
+    this.#keyspace = new RedisKeyspace(connections.keyPrefix, namespace, connections.isCluster);
     const connected = this.#whenConnected(connections, process, listener);
     await within(connected, timeoutMs, `no connection within ${timeoutMs} ms`);
   }
@@ -77,7 +93,15 @@ export class RedisLink {
     this.#open.inbox.checkConnection();
   }
 
-  /** Rejects in bounded time. A command that is late may still be executed; the owner ids in it make that harmless. */
+  /**
+   * Rejects in bounded time. A command that is late may still be executed; the owner ids in it make that harmless.
+   * What is sent in one turn of the event loop goes together where that is possible.
+   */
+  ask<Answer>(command: LockCommand, answer: (reply: never) => Answer): Promise<Answer> {
+    return this.#batches.ask(command, answer);
+  }
+
+  /** A call of its own, at once: before what has been asked for in this turn of the event loop. */
   send(
     key: LockKey | null,
     command: (commands: ScriptConnection) => Promise<unknown>,
@@ -141,27 +165,73 @@ export class RedisLink {
     });
   }
 
-  async #ask(
+  call(
+    key: LockKey | null,
+    command: (commands: ScriptConnection) => Promise<unknown>,
+    answered: (reply: unknown) => void,
+    failed: (error: unknown) => void,
+  ): void {
+    this.#send('commands', key, (link) => command(link.connections.commands), answered, failed);
+  }
+
+  #ask(
     part: keyof Silences,
     key: LockKey | null,
-    command: (link: OpenLink) => Promise<unknown>,
+    call: (link: OpenLink) => Promise<unknown>,
   ): Promise<unknown> {
-    if (this.#refused) throw this.#refused;
-    if (!this.#open) throw new LockStoreUnavailableError('redis', key, 'not open');
-    const { commandTimeoutMs } = this.timing;
-    const silence = this.#open.silence[part];
-    const sentAt = performance.now();
-    try {
-      const answer = command(this.#open);
-      void answer.then(
-        () => silence.heard(),
-        () => silence.heard(),
-      );
-      return await within(answer, commandTimeoutMs, `no answer within ${commandTimeoutMs} ms`);
-    } catch (error) {
-      if (!(error instanceof LockStoreUnavailableError)) throw redisError(error, key);
-      silence.unanswered(sentAt);
-      throw error;
-    }
+    return new Promise((resolve, reject) => this.#send(part, key, call, resolve, reject));
+  }
+
+  #send(
+    part: keyof Silences,
+    key: LockKey | null,
+    call: (link: OpenLink) => Promise<unknown>,
+    answered: (reply: unknown) => void,
+    failed: (error: unknown) => void,
+  ): void {
+    if (this.#refused) return failed(this.#refused);
+    const link = this.#open;
+    if (!link) return failed(new LockStoreUnavailableError('redis', key, 'not open'));
+    const underWay = new UnansweredCall(key, link.silence[part], failed);
+    this.#unanswered.add(underWay);
+    call(link).then(
+      (reply) => {
+        this.#unanswered.delete(underWay);
+        if (underWay.answered()) answered(reply);
+      },
+      (error: unknown) => {
+        this.#unanswered.delete(underWay);
+        if (underWay.answered()) failed(redisError(error, key));
+      },
+    );
+  }
+}
+
+/** A call that is under way. */
+class UnansweredCall {
+  readonly #sentAt = performance.now();
+  #over = false;
+
+  constructor(
+    private readonly key: LockKey | null,
+    private readonly silence: Silence,
+    private readonly failed: (error: LockStoreUnavailableError) => void,
+  ) {}
+
+  /** @returns `false` if it had been given up already. */
+  answered(): boolean {
+    this.silence.heard();
+    const wasOpen = !this.#over;
+    this.#over = true;
+    return wasOpen;
+  }
+
+  /** The answer may be late; the command may still be executed. */
+  late(timeoutMs: number): void {
+    if (this.#over) return;
+    this.#over = true;
+    this.silence.unanswered(this.#sentAt);
+    const detail = `no answer within ${timeoutMs} ms`;
+    this.failed(new LockStoreUnavailableError('redis', this.key, detail));
   }
 }

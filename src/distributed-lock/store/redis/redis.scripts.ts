@@ -6,9 +6,6 @@ type Argument = string | number;
 
 /** A connection on which the scripts of this folder are commands: sent as EVALSHA, and as EVAL once per socket. */
 export interface ScriptConnection {
-  lockAcquire(...keysAndArgs: Argument[]): Reply;
-  lockPass(...keysAndArgs: Argument[]): Reply;
-  lockRelease(...keysAndArgs: Argument[]): Reply;
   lockKeep(...keysAndArgs: Argument[]): Reply;
   lockProbe(...keysAndArgs: Argument[]): Reply;
   lineEnter(...keysAndArgs: Argument[]): Reply;
@@ -17,31 +14,36 @@ export interface ScriptConnection {
   lineStay(keyCount: number, ...keysAndArgs: Argument[]): Reply;
   /** The first argument is the number of keys. */
   lockRenew(keyCount: number, ...keysAndArgs: Argument[]): Reply;
+  /** Likewise; in one array, which may be longer than a list of arguments should be. */
+  lockBatch(keyCountKeysAndArgs: readonly Argument[]): Reply;
 }
 
 const FOLDER = new URL('./scripts/', import.meta.url);
 
 const SCRIPTS = {
-  lockAcquire: { file: 'acquire', numberOfKeys: 3 },
   lockKeep: { file: 'keep', numberOfKeys: 2 },
   lockProbe: { file: 'probe', numberOfKeys: 2 },
   lockRenew: { file: 'renew', numberOfKeys: undefined },
 } as const;
 
-/** Those that may let callers of the line in. */
+/** Callers of the line. */
 const LINE_SCRIPTS = {
-  lockPass: { file: 'pass', numberOfKeys: 3 },
-  lockRelease: { file: 'release', numberOfKeys: 2 },
   lineEnter: { file: 'enter', numberOfKeys: 2 },
   lineLeave: { file: 'leave', numberOfKeys: 2 },
   lineStay: { file: 'stay', numberOfKeys: undefined },
 } as const;
 
+/** All commands about single locks are one script; these files make it, in this order. */
+const BATCH = ['batch', 'shared', 'line', 'wake', 'acquire', 'pass', 'release'];
+
 export function withScripts<Client extends Redis | Cluster>(
   client: Client,
 ): Client & ScriptConnection {
-  const [shared, line] = [luaSource(FOLDER, 'shared'), luaSource(FOLDER, 'line')];
-  defineScripts(client, FOLDER, SCRIPTS, `${shared}\n`);
-  defineScripts(client, FOLDER, LINE_SCRIPTS, `${shared}\n${line}\n`);
+  const text = (...files: string[]): string =>
+    files.map((file) => `${luaSource(FOLDER, file)}\n`).join('');
+  defineScripts(client, FOLDER, SCRIPTS, text('shared'));
+  defineScripts(client, FOLDER, LINE_SCRIPTS, text('shared', 'line'));
+  const lockBatch = { file: 'run', numberOfKeys: undefined };
+  defineScripts(client, FOLDER, { lockBatch }, text(...BATCH));
   return client as Client & ScriptConnection;
 }

@@ -10,10 +10,17 @@
 
   The keys of one lock share a slot, so those that a script was not given are named after the lock key.
 ]]
+
+-- One for all locks; in a Cluster, where receivers cannot be counted, one for each: the keys of a script share a slot.
+local function fence_of(lock, counted)
+  if counted == '0' then return string.sub(lock, 1, -5) .. 'fence' end
+  return string.match(lock, '^(.*){[^{}]*}:lock$') .. 'fence'
+end
+
 local function line_of(lock, waiting, inbox, message, counted, claim)
   local name = string.sub(lock, 1, -5)
   return {
-    lock = lock, waiting = waiting, fence = name .. 'fence', held = name .. 'held',
+    lock = lock, waiting = waiting, fence = fence_of(lock, counted), held = name .. 'held',
     inbox = inbox, message = message, counted = counted ~= '0' and inbox ~= '', claim = tonumber(claim),
     now = math.floor(microseconds() / 1000),
     -- Whether this script has called anybody in.

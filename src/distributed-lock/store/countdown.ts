@@ -1,0 +1,77 @@
+import { now } from '../distributed-lock.clock.js';
+
+/**
+ * Deadlines of one length: whoever is added later expires later, so one timer serves all of them. (A timer each costs more than
+ * the rest of an uncontended lock; Node keeps its own timers in the same way.)
+ */
+export class Countdown<Entry> {
+  readonly #deadlines = new Map<Entry, number>();
+  #timer: NodeJS.Timeout | null = null;
+
+  constructor(
+    private readonly ms: number,
+    private readonly expired: (entry: Entry) => void,
+  ) {}
+
+  /** Nothing is added, and no timer runs. */
+  get isIdle(): boolean {
+    return this.#timer === null;
+  }
+
+  add(entry: Entry): void {
+    this.#deadlines.set(entry, now() + this.ms);
+    if (this.#timer === null) this.#arm(this.ms);
+  }
+
+  /**
+   * The timer stays: it finds nothing to do, and the next entry need not arm another.
+   *
+   * @returns `false` if the entry was deleted or has expired already.
+   */
+  delete(entry: Entry): boolean {
+    return this.#deadlines.delete(entry);
+  }
+
+  #arm(ms: number): void {
+    this.#timer = setTimeout(() => this.#ring(), ms);
+    this.#timer.unref();
+  }
+
+  #ring(): void {
+    this.#timer = null;
+    const at = now();
+    for (const [entry, deadline] of this.#deadlines) {
+      if (deadline > at) return this.#arm(deadline - at);
+      this.#deadlines.delete(entry);
+      this.expired(entry);
+    }
+  }
+}
+
+/** So many lengths are kept at hand; beyond, those that nobody uses are forgotten. */
+const MOST_LENGTHS = 64;
+
+/** Deadlines of any length, with a timer per length. */
+export class Countdowns<Entry> {
+  readonly #byLength = new Map<number, Countdown<Entry>>();
+
+  constructor(private readonly expired: (entry: Entry) => void) {}
+
+  add(entry: Entry, ms: number): void {
+    let countdown = this.#byLength.get(ms);
+    if (!countdown) {
+      this.#forgetIdle();
+      this.#byLength.set(ms, (countdown = new Countdown(ms, this.expired)));
+    }
+    countdown.add(entry);
+  }
+
+  delete(entry: Entry, ms: number): void {
+    this.#byLength.get(ms)?.delete(entry);
+  }
+
+  #forgetIdle(): void {
+    if (this.#byLength.size < MOST_LENGTHS) return;
+    for (const [ms, countdown] of this.#byLength) if (countdown.isIdle) this.#byLength.delete(ms);
+  }
+}

@@ -1,0 +1,116 @@
+import type { LockKey } from '../../key/lock-key.js';
+import { redisError } from '../redis-client/redis.errors.js';
+import type { RedisKeyspace } from '../redis-client/redis.keys.js';
+import type { ScriptConnection } from './redis.scripts.js';
+
+/** A command about one lock: a function of the script `batch.lua`, by its name and what it takes. */
+export interface LockCommand {
+  readonly command: 'acquire' | 'pass' | 'release';
+  readonly key: LockKey;
+  readonly owner: string;
+  /** Whether the process has callers that wait: none, the one that asks, others. */
+  readonly queue: '0' | '1' | '2';
+  /** In milliseconds; of a release, nothing. */
+  readonly leaseMs?: number;
+  readonly since?: string | null;
+}
+
+/** A command, and who waits for its answer. */
+class Asked {
+  constructor(
+    readonly command: LockCommand,
+    private readonly read: (reply: never) => unknown,
+    private readonly resolve: (answer: never) => void,
+    readonly reject: (error: unknown) => void,
+  ) {}
+
+  settle(reply: unknown): void {
+    if (reply instanceof Error) this.reject(redisError(reply, this.command.key));
+    else this.resolve(this.read(reply as never) as never);
+  }
+}
+
+/** The way to the server. */
+export interface BatchLink {
+  /** Whether keys of different locks can be in one call. In a Cluster they share a slot, which two locks hardly ever do. */
+  readonly takesTogether: boolean;
+  readonly keyspace: RedisKeyspace;
+  /** What each call says about the process that asks, as `batch.lua` takes it. */
+  about(): readonly string[];
+  /** Sends a call, and tells what came of it. @param key of a single command, for errors. */
+  call(
+    key: LockKey | null,
+    command: (commands: ScriptConnection) => Promise<unknown>,
+    answered: (reply: unknown) => void,
+    failed: (error: unknown) => void,
+  ): void;
+}
+
+/** A script stops the server for everybody while it runs: so many commands take it about a millisecond. */
+const LONGEST_BATCH = 128;
+
+/**
+ * Sends what is asked for in one turn of the event loop in one call, in the order in which it was asked for.
+ *
+ * What a client pays for is the call, not the key: a write to the socket, a read from it, an object and its promise. A command that
+ * is alone goes alone; it is not held up to gather others.
+ */
+export class CommandBatches {
+  #gathered: Asked[] = [];
+
+  constructor(private readonly link: BatchLink) {}
+
+  /**
+   * Rejects as the call does, or with what the script says about this command.
+   *
+   * @param read makes the answer of the script's reply; must not throw.
+   */
+  ask<Answer>(command: LockCommand, read: (reply: never) => Answer): Promise<Answer> {
+    return new Promise((resolve, reject) => {
+      // Once all that is ready now has run: whoever got an answer in this turn has asked for the next thing by then.
+      if (this.#gathered.length === 0) process.nextTick(() => this.#flush());
+      this.#gathered.push(new Asked(command, read, resolve, reject));
+    });
+  }
+
+  #flush(): void {
+    const gathered = this.#gathered;
+    this.#gathered = [];
+    const size = this.link.takesTogether ? LONGEST_BATCH : 1;
+    if (gathered.length <= size) return this.#send(gathered);
+    for (let from = 0; from < gathered.length; from += size) {
+      this.#send(gathered.slice(from, from + size));
+    }
+  }
+
+  #send(batch: readonly Asked[]): void {
+    const call = this.#call(batch);
+    this.link.call(
+      batch.length === 1 ? batch[0]!.command.key : null,
+      (commands) => commands.lockBatch(call),
+      (replies) => {
+        for (let n = 0; n < batch.length; n += 1) batch[n]!.settle((replies as unknown[])[n]);
+      },
+      (error) => {
+        for (const asked of batch) asked.reject(error);
+      },
+    );
+  }
+
+  /** What `batch.lua` takes: the number of keys, the keys, the arguments. */
+  #call(batch: readonly Asked[]): (string | number)[] {
+    const { keyspace } = this.link;
+    const { fence } = keyspace.of(batch[0]!.command.key);
+    const call: (string | number)[] = [2 * batch.length + 1, fence];
+    for (const { command } of batch) {
+      const { lock, waiting } = keyspace.of(command.key);
+      call.push(lock, waiting);
+    }
+    call.push(...this.link.about());
+    for (const { command } of batch) {
+      const { owner, queue, leaseMs, since } = command;
+      call.push(command.command, owner, queue, leaseMs ?? '', since ?? '0');
+    }
+    return call;
+  }
+}
