@@ -17,7 +17,6 @@ const TURNS = 'test/protocol/turns.spec.ts';
 const EXPLORATION = 'test/protocol/exploration.spec.ts';
 const SCRIPTS = 'test/protocol/redis-scripts.e2e-spec.ts';
 const STORE = 'test/protocol/redis-store.e2e-spec.ts';
-const COMMANDS = 'test/e2e/redis-commands.e2e-spec.ts';
 const HOLD = 'test/lock/lock-hold.spec.ts';
 const RENEWAL = 'test/lock/lease-renewal.spec.ts';
 const RE_ENTRY = 'test/lock/re-entry.spec.ts';
@@ -254,20 +253,6 @@ export const MUTANTS = [
     find: "type(current) == 'string' and string.sub(current, 18) == owner",
     replace: "type(current) == 'string'",
     spec: SCRIPTS,
-  },
-  {
-    what: 'a command that fails takes those of its batch with it',
-    file: `${LUA}run.lua`,
-    find: "string.find(answer.err, 'READONLY', 1, true)",
-    replace: 'true',
-    spec: COMMANDS,
-  },
-  {
-    what: 'each command is a call of its own',
-    file: 'store/redis/redis.batches.ts',
-    find: 'this.link.takesTogether ? LONGEST_BATCH : 1',
-    replace: '1',
-    spec: COMMANDS,
   },
   {
     what: 'a call waits for the release although it was told not to',
