@@ -6,7 +6,11 @@ import {
   LockConfigurationError,
   LockStoreUnavailableError,
 } from '../../src/distributed-lock/distributed-lock.errors.js';
-import type { LockGrant, LockStore } from '../../src/distributed-lock/store/lock-store.js';
+import type {
+  AcquireRequest,
+  LockGrant,
+  LockStore,
+} from '../../src/distributed-lock/store/lock-store.js';
 import { zookeeperStore } from '../../src/distributed-lock/store/zookeeper/index.js';
 import { freshKey, request, take } from '../contract/lock-store.contract.js';
 import { CREDENTIALS, rawSession, ZooKeeperWorld } from '../contract/zookeeper-world.js';
@@ -19,6 +23,8 @@ import { Contention } from './contention.js';
 import { CommandLog } from './counted-session.js';
 
 const url = inject('zookeeperUrl');
+
+const SHARED: Partial<AcquireRequest> = { admission: { mode: 'shared', fair: false } };
 
 describe.skipIf(url === null)('zookeeper', () => {
   let world: ZooKeeperWorld;
@@ -130,6 +136,84 @@ describe.skipIf(url === null)('zookeeper', () => {
       expect(await world.places()).toEqual([]);
     },
   );
+
+  describe('shared callers', () => {
+    const layouts = ['mutex', 'read-write', 'semaphore-mutex'] as const;
+
+    it.each(layouts)('leave nothing behind with the layout %s', async (layout) => {
+      const [holder, other] = [await world.store({ layout }), await world.store({ layout })];
+      const key = freshKey();
+      const grant = await take(holder, key, SHARED);
+      const beside = await take(other, key, SHARED);
+      const abort = new AbortController();
+      const writer = failureOf(
+        other.acquire(request(key, { waitTimeMs: 60_000, signal: abort.signal })),
+      );
+      await until('the writer to wait', async () => (await world.places()).length > 2);
+      expect(await holder.acquire(request(key, SHARED)), 'behind the writer').toBeNull();
+      expect(await holder.acquire(request(key, { ...SHARED, waitTimeMs: 50 }))).toBeNull();
+      const later = take(holder, key, SHARED);
+      abort.abort(new Error('gone'));
+      await writer;
+      for (const it of [grant, await later]) expect(await holder.release(it)).toBe('released');
+      expect(await other.release(beside)).toBe('released');
+      expect(await world.places()).toEqual([]);
+    });
+
+    it('go in together between two writers', async () => {
+      const [writing, reading] = [await world.store(), await world.store()];
+      const key = freshKey();
+      const first = await take(writing, key);
+      const crowd = Array.from({ length: 20 }, () => take(reading, key, SHARED));
+      await world.queued(20);
+      const last = take(writing, key);
+      await world.queued(21);
+      await writing.release(first);
+      const together = await Promise.all(crowd);
+      expect(await writing.acquire(request(key))).toBeNull();
+      await Promise.all(together.map((it) => reading.release(it)));
+      await writing.release(await last);
+      expect(await world.places()).toEqual([]);
+    });
+
+    it.each([
+      ['mutex', 'read-write'],
+      ['read-write', 'mutex'],
+    ] as const)('of the layout %s and callers of %s exclude each other', async (mine, theirs) => {
+      const [one, two] = [
+        await world.store({ layout: mine }),
+        await world.store({ layout: theirs }),
+      ];
+      const key = freshKey();
+      const shared = await take(one, key, SHARED);
+      const beside = await take(two, key, { ...SHARED, waitTimeMs: 0 });
+      expect(await two.acquire(request(key))).toBeNull();
+      const waiting = take(two, key);
+      await world.queued(2);
+      expect(await one.acquire(request(key, SHARED)), 'behind the writer').toBeNull();
+      await one.release(shared);
+      await two.release(beside);
+      const alone = await waiting;
+      expect(await one.acquire(request(key, SHARED))).toBeNull();
+      expect(await one.acquire(request(key))).toBeNull();
+      await two.release(alone);
+      await one.release(await take(one, key));
+    });
+
+    it('whose node is removed by hand learn it, and the writer behind them enters', async () => {
+      const [reading, writing] = [await world.store(), await world.store()];
+      const key = freshKey();
+      const grant = await take(reading, key, SHARED);
+      const lost = new Promise((resolve) => (grant.onLost = resolve));
+      const waiting = take(writing, key);
+      await world.queued(1);
+      const [node] = (await world.places()).filter((it) => it.includes('-shared-lock-'));
+      await world.client.delete(`${world.directory}/${node}`);
+      expect(await lost).toBe('taken-over');
+      expect(await reading.release(grant)).toBe('not-held');
+      expect(await writing.release(await waiting)).toBe('released');
+    });
+  });
 
   it('gives tokens that grow over all keys, and go on growing when a directory is new', async () => {
     const store = await world.store();

@@ -64,7 +64,8 @@ export class Curator {
   }
 }
 
-export type CuratorLayout = 'mutex' | 'semaphore-mutex';
+/** `InterProcessMutex`, `InterProcessSemaphoreMutex`, and the two locks of an `InterProcessReadWriteLock`. */
+export type CuratorRecipe = 'mutex' | 'semaphore-mutex' | 'write' | 'read';
 
 /** A lock of one Java process. */
 export interface CuratorLock {
@@ -83,15 +84,15 @@ export class CuratorService {
     this.#gone = new Promise((resolve) => child.on('exit', resolve));
   }
 
-  lock(layout: CuratorLayout, path: string): CuratorLock {
+  lock(recipe: CuratorRecipe, path: string): CuratorLock {
     const { stdin } = this.child;
     return {
       acquire: async (waitMs) => {
-        stdin!.write(`acquire ${layout} ${path} ${waitMs}\n`);
+        stdin!.write(`acquire ${recipe} ${path} ${waitMs}\n`);
         return (await this.#next()) === 'acquired';
       },
       release: () => {
-        stdin!.write(`release ${layout} ${path}\n`);
+        stdin!.write(`release ${recipe} ${path}\n`);
         return this.answer('released');
       },
     };

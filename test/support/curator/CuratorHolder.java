@@ -7,6 +7,7 @@ import org.apache.curator.framework.CuratorFramework;
 import org.apache.curator.framework.CuratorFrameworkFactory;
 import org.apache.curator.framework.recipes.locks.InterProcessLock;
 import org.apache.curator.framework.recipes.locks.InterProcessMutex;
+import org.apache.curator.framework.recipes.locks.InterProcessReadWriteLock;
 import org.apache.curator.framework.recipes.locks.InterProcessSemaphoreMutex;
 import org.apache.curator.retry.ExponentialBackoffRetry;
 
@@ -14,7 +15,7 @@ import org.apache.curator.retry.ExponentialBackoffRetry;
  * A Java service that holds locks of Curator's.
  *
  * Arguments: connect string, session timeout. Commands on standard input, one a line, each answered with one line:
- * "acquire LAYOUT PATH MS" with "acquired" or "busy", "release LAYOUT PATH" with "released".
+ * "acquire RECIPE PATH MS" with "acquired" or "busy", "release RECIPE PATH" with "released".
  */
 public class CuratorHolder {
   public static void main(String[] args) throws Exception {
@@ -29,12 +30,7 @@ public class CuratorHolder {
     for (String line = commands.readLine(); line != null; line = commands.readLine()) {
       String[] words = line.split(" ");
       InterProcessLock lock =
-          locks.computeIfAbsent(
-              words[1] + words[2],
-              it ->
-                  words[1].equals("mutex")
-                      ? new InterProcessMutex(client, words[2])
-                      : new InterProcessSemaphoreMutex(client, words[2]));
+          locks.computeIfAbsent(words[1] + words[2], it -> lock(client, words[1], words[2]));
       if (words[0].equals("acquire")) {
         boolean acquired = lock.acquire(Long.parseLong(words[3]), TimeUnit.MILLISECONDS);
         System.out.println(acquired ? "acquired" : "busy");
@@ -44,5 +40,20 @@ public class CuratorHolder {
       }
     }
     client.close();
+  }
+
+  private static InterProcessLock lock(CuratorFramework client, String recipe, String path) {
+    switch (recipe) {
+      case "mutex":
+        return new InterProcessMutex(client, path);
+      case "semaphore-mutex":
+        return new InterProcessSemaphoreMutex(client, path);
+      case "write":
+        return new InterProcessReadWriteLock(client, path).writeLock();
+      case "read":
+        return new InterProcessReadWriteLock(client, path).readLock();
+      default:
+        throw new IllegalArgumentException(recipe);
+    }
   }
 }

@@ -48,6 +48,10 @@ export class Contender {
     return this.#isQueued;
   }
 
+  get isShared(): boolean {
+    return isShared(this.request);
+  }
+
   /** @throws as `LockStore.acquire`. */
   async run(): Promise<Answer> {
     const { signal, waitTimeMs } = this.request;
@@ -120,6 +124,7 @@ export class Contender {
     return {
       session,
       directories: this.host.directories,
+      isShared: this.isShared,
       tries: this.request.waitTimeMs === 0,
       signal: this.#leaving.signal,
       nodes,
@@ -138,4 +143,9 @@ export class Contender {
     this.#timer = setTimeout(work, ms);
     this.#timer.unref();
   }
+}
+
+/** Whether the call tolerates other shared ones. */
+export function isShared({ admission }: AcquireRequest): boolean {
+  return admission?.mode === 'shared';
 }

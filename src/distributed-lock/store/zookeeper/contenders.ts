@@ -19,9 +19,11 @@ export class Contenders {
     if (contenders?.size === 0) this.#byKey.delete(key);
   }
 
-  /** Whether one of them has a place in the queue of the key. */
-  hasQueued(key: LockKey): boolean {
-    for (const contender of this.#byKey.get(key) ?? []) if (contender.isQueued) return true;
+  /** Whether one of them has a place in the queue of the key and is in the way of a call that comes now. */
+  isInTheWay(key: LockKey, isShared: boolean): boolean {
+    for (const contender of this.#byKey.get(key) ?? []) {
+      if (contender.isQueued && !(isShared && contender.isShared)) return true;
+    }
     return false;
   }
 

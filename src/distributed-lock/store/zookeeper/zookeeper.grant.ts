@@ -22,6 +22,8 @@ export class ZooKeeperGrant implements LockGrant {
     readonly key: LockKey,
     readonly node: QueueNode,
     leaseTimeMs: number,
+    /** Beside others: without a fencing token. */
+    readonly isShared: boolean,
     private readonly removed: (grant: ZooKeeperGrant) => void,
   ) {
     this.leaseTimeMs = leaseTimeMs;
@@ -33,8 +35,8 @@ export class ZooKeeperGrant implements LockGrant {
     return this.node.name;
   }
 
-  get fencingToken(): bigint {
-    return this.node.czxid;
+  get fencingToken(): bigint | null {
+    return this.isShared ? null : this.node.czxid;
   }
 
   get validUntil(): number {

@@ -9,7 +9,7 @@ import type {
   Renewal,
   StoreTraits,
 } from '../lock-store.js';
-import { Contender, type ContenderHost } from './contender.js';
+import { Contender, type ContenderHost, isShared } from './contender.js';
 import { Contenders } from './contenders.js';
 import { Directories } from './directories.js';
 import type { LockLayout } from './lock-layout.js';
@@ -36,14 +36,14 @@ export class ZooKeeperLockStore implements LockStore, ContenderHost {
     fair: 'fifo',
     wakes: 'push',
     reach: 'server',
-    offers: [],
+    offers: ['shared'],
     keeps: 'process',
   };
   readonly layout: LockLayout;
   readonly #contenders = new Contenders();
   readonly #grants = new Set<ZooKeeperGrant>();
-  /** How many grants of a key are out. */
-  readonly #held = new Map<LockKey, number>();
+  /** The same by key. */
+  readonly #held = new Map<LockKey, Set<ZooKeeperGrant>>();
   /** Locks that are left to their lease on purpose, with the timers that end it. */
   readonly #abandoned = new Map<QueueNode, NodeJS.Timeout>();
   /** Removals of nodes that keep their keys closed. */
@@ -91,8 +91,7 @@ export class ZooKeeperLockStore implements LockStore, ContenderHost {
     if (this.#closed) throw new LockClosedError(key);
     signal?.throwIfAborted();
     if (!this.#session) throw new LockStoreUnavailableError('zookeeper', key, 'not opened yet');
-    const isTakenHere = this.#held.has(key) || this.#contenders.hasQueued(key);
-    if (request.waitTimeMs === 0 && isTakenHere) return null;
+    if (request.waitTimeMs === 0 && this.#isTakenHere(request)) return null;
     const contender = new Contender(request, `${this.#base}/${nodeName(key)}`, this);
     this.#contenders.add(contender);
     try {
@@ -162,14 +161,25 @@ export class ZooKeeperLockStore implements LockStore, ContenderHost {
     this.#session?.drop();
   }
 
-  grant({ key, leaseTimeMs }: AcquireRequest, node: QueueNode): ZooKeeperGrant {
-    const grant = new ZooKeeperGrant(key, node, leaseTimeMs, (gone) => {
+  grant(request: AcquireRequest, node: QueueNode): ZooKeeperGrant {
+    const { key, leaseTimeMs } = request;
+    const grant = new ZooKeeperGrant(key, node, leaseTimeMs, isShared(request), (gone) => {
       this.#forget(gone);
       gone.lose('taken-over');
     });
     this.#grants.add(grant);
-    this.#held.set(key, (this.#held.get(key) ?? 0) + 1);
+    const held = this.#held.get(key);
+    if (held) held.add(grant);
+    else this.#held.set(key, new Set([grant]));
     return grant;
+  }
+
+  /** Whether a try need not ask the server: a caller of this process is in the way. */
+  #isTakenHere(request: AcquireRequest): boolean {
+    const { key } = request;
+    const shared = isShared(request);
+    for (const grant of this.#held.get(key) ?? []) if (!(shared && grant.isShared)) return true;
+    return this.#contenders.isInTheWay(key, shared);
   }
 
   #connect(): void {
@@ -224,8 +234,8 @@ export class ZooKeeperLockStore implements LockStore, ContenderHost {
   #forget(grant: ZooKeeperGrant): void {
     this.#grants.delete(grant);
     grant.end();
-    const left = this.#held.get(grant.key)! - 1;
-    if (left > 0) this.#held.set(grant.key, left);
-    else this.#held.delete(grant.key);
+    const held = this.#held.get(grant.key);
+    held?.delete(grant);
+    if (held?.size === 0) this.#held.delete(grant.key);
   }
 }

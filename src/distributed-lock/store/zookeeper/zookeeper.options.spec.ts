@@ -17,7 +17,7 @@ describe('options of zookeeperStore', () => {
     ['root', '/lock/', /"root"/],
     ['root', '/lock/../x', /"root"/],
     ['root', '/zookeeper/locks', /"root"/],
-    ['layout', 'semaphore', /"layout" .* allowed: 'mutex', 'semaphore-mutex'/],
+    ['layout', 'semaphore', /"layout" .* allowed: "mutex", "read-write", "semaphore-mutex"/],
     ['namespaceInPath', 'no', /namespaceInPath/],
     ['sessionTimeout', '10', /sessionTimeout/],
     ['sessionTimeout', 999, /allowed: 1000 ms/],

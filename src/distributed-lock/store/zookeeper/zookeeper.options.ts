@@ -33,11 +33,11 @@ export interface ZooKeeperStoreOptions {
    */
   readonly namespaceInPath?: boolean;
   /**
-   * Which of Curator's locks the nodes are: `'mutex'` is `InterProcessMutex`, `'semaphore-mutex'` is `InterProcessSemaphoreMutex`, at
-   * the price of one more write when it is taken and one more when it is released. All services that share a lock must agree. Default
-   * `'mutex'`.
+   * Which of Curator's locks the nodes are: `'mutex'` is `InterProcessMutex`, `'read-write'` is `InterProcessReadWriteLock`,
+   * `'semaphore-mutex'` is `InterProcessSemaphoreMutex`, at the price of one more write when it is taken and one more when it is released.
+   * All services that share a lock must agree. Default `'mutex'`.
    */
-  readonly layout?: 'mutex' | 'semaphore-mutex';
+  readonly layout?: 'mutex' | 'read-write' | 'semaphore-mutex';
   /** How long a dead process keeps its locks, at least 1 s. The server may choose another time. Default `'10s'`. */
   readonly sessionTimeout?: Duration;
   /** Default: none. */
@@ -52,6 +52,9 @@ export interface ZooKeeperStoreOptions {
 
 const OF_THE_CLIENT = ['connectString', 'sessionTimeout', 'auth', 'acl', 'tls'] as const;
 const OPTIONS = ['root', 'namespaceInPath', 'layout', 'openSession', ...OF_THE_CLIENT] as const;
+type Layout = NonNullable<ZooKeeperStoreOptions['layout']>;
+
+const LAYOUTS: readonly Layout[] = ['mutex', 'read-write', 'semaphore-mutex'];
 const PERMISSIONS: Readonly<Record<string, number>> = { r: 1, w: 2, c: 4, d: 8, a: 16 };
 const EVERYTHING = 31;
 
@@ -59,7 +62,7 @@ const EVERYTHING = 31;
 export interface CheckedOptions {
   readonly root: string;
   readonly namespaceInPath: boolean;
-  readonly layout: 'mutex' | 'semaphore-mutex';
+  readonly layout: Layout;
   readonly client:
     ((listener: SessionListener) => ZooKeeperSession) | Omit<SessionSettings, 'label'>;
 }
@@ -71,9 +74,7 @@ export function checkOptions(options: ZooKeeperStoreOptions): CheckedOptions {
   if (typeof root !== 'string' || !isNodePath(root) || /^\/zookeeper(\/|$)/.test(root)) {
     throw refused('root', root, "an absolute path such as '/lock/mutex', not below /zookeeper");
   }
-  if (layout !== 'mutex' && layout !== 'semaphore-mutex') {
-    throw refused('layout', layout, "'mutex', 'semaphore-mutex'");
-  }
+  if (!LAYOUTS.includes(layout)) throw refused('layout', layout, LAYOUTS.map(show).join(', '));
   return {
     root,
     layout,

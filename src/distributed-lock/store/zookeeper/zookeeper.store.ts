@@ -1,12 +1,16 @@
 import { hostname } from 'node:os';
 import { pid } from 'node:process';
 import type { LockStore } from '../lock-store.js';
-import { mutexLayout, semaphoreMutexLayout } from './lock-layout.js';
+import { mutexLayout, readWriteLayout, semaphoreMutexLayout } from './lock-layout.js';
 import { WireSession } from './wire/session.js';
 import { ZooKeeperLockStore } from './zookeeper.lock-store.js';
 import { checkOptions, type ZooKeeperStoreOptions } from './zookeeper.options.js';
 
-const LAYOUTS = { mutex: mutexLayout, 'semaphore-mutex': semaphoreMutexLayout } as const;
+const LAYOUTS = {
+  mutex: mutexLayout,
+  'read-write': readWriteLayout,
+  'semaphore-mutex': semaphoreMutexLayout,
+} as const;
 
 /**
  * Locks on a ZooKeeper server or ensemble, 3.5 or newer, in the nodes of Curator's recipes: services in Java and in Node can share them.
