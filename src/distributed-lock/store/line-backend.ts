@@ -1,5 +1,6 @@
 import type { LockKey } from '../key/lock-key.js';
 import type { Admission } from './lock-store.js';
+import type { TurnSession } from './turn-backend.js';
 
 /** One caller's place in the line of a key. */
 export interface LinePlace {
@@ -26,6 +27,8 @@ export interface Admitted {
   readonly admitted: true;
   /** Of an exclusive holder; `null` for the others, and where the backend has no tokens. */
   readonly token: bigint | null;
+  /** What carries the hold; it then lives as long as the session, whatever its lease time. Without one it is a lease. */
+  readonly session?: TurnSession;
 }
 
 export interface NotYet {
@@ -53,6 +56,8 @@ export interface LineListener {
   called(place: LinePlace, inMs: number): void;
   /** The backend can be reached (again): calls may have been lost, so every waiting caller looks. */
   ready(): void;
+  /** Every hold that this session carried is over. */
+  sessionEnded(session: TurnSession): void;
 }
 
 /**

@@ -4,6 +4,7 @@ import type { LockKey } from '../key/lock-key.js';
 import type { HeldPlace, LinePlace } from './line-backend.js';
 import type { LockGrant } from './lock-store.js';
 import { usableLease } from './turn.js';
+import type { TurnSession } from './turn-backend.js';
 
 /** A caller's own possession of a key, alone or beside others. */
 export class LineGrant implements LockGrant {
@@ -16,6 +17,8 @@ export class LineGrant implements LockGrant {
     /** The longest that was confirmed. */
     public leaseTimeMs: number,
     sentAt: number,
+    /** What carries the hold, where that is not a lease. */
+    readonly session: TurnSession | null = null,
   ) {
     this.#validUntil = sentAt + usableLease(leaseTimeMs);
   }
@@ -29,11 +32,11 @@ export class LineGrant implements LockGrant {
   }
 
   get validUntil(): number {
-    return this.#validUntil;
+    return this.session?.validUntil ?? this.#validUntil;
   }
 
   get isOver(): boolean {
-    return now() >= this.#validUntil;
+    return now() >= this.validUntil;
   }
 
   get held(): HeldPlace {

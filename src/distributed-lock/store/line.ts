@@ -20,6 +20,7 @@ import type {
   StoreTraits,
 } from './lock-store.js';
 import { unavailable } from './trouble.js';
+import type { TurnSession } from './turn-backend.js';
 import { UntoldReleases } from './untold-releases.js';
 
 /** A request that says who may be inside together, and in which order. */
@@ -138,6 +139,8 @@ export class Line implements LineListener {
     this.#held.delete(held.owner);
     // Not the local deadline: the server keeps the key a little longer than its holder may believe in it.
     this.#abandoned.set(held.owner, now() + held.leaseTimeMs);
+    // The session goes on without the hold, so its end would not free the key: the lease is counted here.
+    if (held.session) setTimeout(() => void this.#leave(held.place), held.leaseTimeMs).unref();
   }
 
   stop(): void {
@@ -170,6 +173,14 @@ export class Line implements LineListener {
     for (const caller of this.#callers.all()) caller.look();
   }
 
+  sessionEnded(session: TurnSession): void {
+    for (const grant of this.#held.values()) {
+      if (grant.session !== session) continue;
+      this.#held.delete(grant.owner);
+      grant.onLost?.('session-ended');
+    }
+  }
+
   /** Asks until the caller is let in or has given up. */
   async #serve(caller: LineCaller): Promise<void> {
     while (!caller.isOver) {
@@ -199,7 +210,8 @@ export class Line implements LineListener {
       return this.#failed(caller, error);
     }
     if (answer.admitted) {
-      this.#admitted(caller, new LineGrant(place, answer.token, leaseTimeMs, sentAt));
+      const { token, session } = answer;
+      this.#admitted(caller, new LineGrant(place, token, leaseTimeMs, sentAt, session));
       return 0;
     }
     caller.answered();

@@ -1,12 +1,25 @@
 import type { LockKey } from '../key/lock-key.js';
+import type { LinePlace } from './line-backend.js';
+import { LocalLine } from './local-line.js';
 import type { LockId, SessionLink } from './session-link.js';
 import type { TurnRef } from './turn-backend.js';
 
-/** What one session has at the server: locks, marks that it waits, and for which keys. */
+/**
+ * What a session has at the server beside the locks themselves.
+ *
+ * - `wait`: some of this process wait
+ * - `share`: some of them want to share
+ * - `gate`: a turn waits, and keeps out those who come to share
+ */
+export type SessionMark = 'wait' | 'share' | 'gate';
+
+/** What one session has at the server, and who waits for what in this process. */
 export class SessionHolds {
+  readonly line = new LocalLine();
   readonly #held = new Map<string, TurnRef>();
-  readonly #marked = new Set<string>();
-  readonly #waiting = new Map<string, Set<LockKey>>();
+  /** By lock, the owners that share it; the session itself has it once. */
+  readonly #shared = new Map<string, Map<string, LockKey>>();
+  readonly #marks = new Map<string, Set<SessionMark>>();
 
   constructor(private readonly link: SessionLink) {}
 
@@ -31,30 +44,34 @@ export class SessionHolds {
     this.#held.delete(id.lock);
   }
 
-  isMarked(id: LockId): boolean {
-    return this.#marked.has(id.lock);
+  /** How many share the lock. */
+  sharing(id: LockId): number {
+    return this.#shared.get(id.lock)?.size ?? 0;
   }
 
-  mark(id: LockId, stands: boolean): void {
-    if (stands) this.#marked.add(id.lock);
-    else this.#marked.delete(id.lock);
+  isSharedBy({ key, owner }: LinePlace): boolean {
+    return this.#shared.get(this.idOf(key).lock)?.has(owner) ?? false;
   }
 
-  waits(id: LockId, key: LockKey): void {
-    let keys = this.#waiting.get(id.lock);
-    if (!keys) this.#waiting.set(id.lock, (keys = new Set()));
-    keys.add(key);
+  share(id: LockId, { key, owner }: LinePlace): void {
+    const sharers = this.#shared.get(id.lock);
+    if (sharers) sharers.set(owner, key);
+    else this.#shared.set(id.lock, new Map([[owner, key]]));
   }
 
-  /** @returns whether no other key waits for the same lock. */
-  waitsNoMore(id: LockId, key: LockKey): boolean {
-    const keys = this.#waiting.get(id.lock);
-    keys?.delete(key);
-    if (keys?.size === 0) this.#waiting.delete(id.lock);
-    return !this.#waiting.has(id.lock);
+  unshare(id: LockId, { owner }: LinePlace): void {
+    const sharers = this.#shared.get(id.lock);
+    sharers?.delete(owner);
+    if (sharers?.size === 0) this.#shared.delete(id.lock);
   }
 
-  waitingFor(lock: string): readonly LockKey[] {
-    return [...(this.#waiting.get(lock) ?? [])];
+  isMarked(id: LockId, mark: SessionMark): boolean {
+    return this.#marks.get(id.lock)?.has(mark) ?? false;
+  }
+
+  mark(id: LockId, mark: SessionMark, stands: boolean): void {
+    const marks = this.#marks.get(id.lock) ?? new Set();
+    if (stands) this.#marks.set(id.lock, marks.add(mark));
+    else if (marks.delete(mark) && marks.size === 0) this.#marks.delete(id.lock);
   }
 }

@@ -15,6 +15,12 @@ export interface TakeRow {
   readonly wait: boolean;
   /** This session has left its mark already. */
   readonly marked: boolean;
+  /** This session shares the lock itself, so that the server would let it in: the lock is not to be taken. */
+  readonly shared: boolean;
+  /** This session keeps the gate already: nobody else comes to share. */
+  readonly gated: boolean;
+  /** Leave the gate open where others have waited to share before. */
+  readonly polite: boolean;
 }
 
 export interface TakeOutcome {
@@ -22,6 +28,10 @@ export interface TakeOutcome {
   readonly turn: bigint | null;
   /** Whether this session's mark stands now. */
   readonly marked: boolean;
+  /** Whether this session keeps the gate now. Default `false`. */
+  readonly gated?: boolean;
+  /** The gate was in use at this very moment: ask again soon. Default `false`. */
+  readonly again?: boolean;
 }
 
 export interface PassRow {
@@ -41,13 +51,38 @@ export interface PassOutcome {
 export interface GiveBackRow {
   readonly id: LockId;
   readonly unlock: boolean;
+  /** What is to be unlocked is a share. */
+  readonly shared: boolean;
   readonly unmark: boolean;
+  /** Take away the mark that some wait to share. */
+  readonly unmarkShare: boolean;
+  readonly openGate: boolean;
 }
 
 export interface GiveBackOutcome {
   /** Whether the lock was this session's until now; `false` if nothing was to be unlocked. */
   readonly held: boolean;
   readonly woke: boolean;
+}
+
+export interface ShareRow {
+  readonly id: LockId;
+  readonly wait: boolean;
+  readonly marked: boolean;
+  /** The mark that some of this session wait to share stands already. */
+  readonly shareMarked: boolean;
+  /** This session shares the lock already: only the gate is asked. */
+  readonly shared: boolean;
+  /** Once these are in, nobody of this session waits to share. */
+  readonly lastSharer: boolean;
+  /** Once these are in, nobody of this session waits. */
+  readonly last: boolean;
+}
+
+export interface ShareOutcome {
+  readonly shares: boolean;
+  readonly marked: boolean;
+  readonly shareMarked: boolean;
 }
 
 /**
@@ -71,6 +106,12 @@ export interface SessionLink {
   end(): Promise<unknown>;
   /** Drops the connection without a word. May be called at any time, more than once. */
   destroy(): void;
+}
+
+/** A session whose locks can be shared with other sessions. */
+export interface SharingLink extends SessionLink {
+  /** Answers in the order of the rows, which are about different locks. If it rejects, nothing of it stands, or the link is destroyed. */
+  share(rows: readonly ShareRow[]): Promise<readonly ShareOutcome[]>;
 }
 
 /** What a link tells by itself. */

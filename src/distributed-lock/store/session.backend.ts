@@ -1,11 +1,9 @@
-import { LockConfigurationError, LockStoreUnavailableError } from '../distributed-lock.errors.js';
 import type { LockKey } from '../key/lock-key.js';
-import { CommandLane } from './command-lane.js';
-import type { LockSession } from './lock-session.js';
 import type { StoreTraits } from './lock-store.js';
-import { SessionHolds } from './session-holds.js';
-import { type SessionKind, SessionKeeper } from './session-keeper.js';
-import type { SessionLink, TakeRow } from './session-link.js';
+import { SessionDesk } from './session-desk.js';
+import type { SessionHolds } from './session-holds.js';
+import type { SessionKind } from './session-keeper.js';
+import type { GiveBackRow, SessionLink, TakeRow } from './session-link.js';
 import type {
   BackendListener,
   Busy,
@@ -26,6 +24,9 @@ export interface SessionPauses {
   /** Until the first look after the key was passed to another process, in milliseconds. */
   passed(): number;
 }
+
+/** So many looks in a row a turn lets those go first who waited to share before it came. One of them may be frozen. */
+const POLITE_LOOKS = 3;
 
 /** Each turn owns the thousand tokens that follow from its number. */
 const TOKENS_PER_TURN = 1_000n;
@@ -55,165 +56,152 @@ interface GiveBack {
   readonly reject: (error: unknown) => void;
 }
 
-type Command = Take | Pass | GiveBack;
-
 /** Locks that live as long as a connection: one connection for all holds and all waiters of this process. */
 export class SessionBackend<Link extends SessionLink> implements TurnBackend {
-  readonly #keeper: SessionKeeper<Link>;
-  readonly #lane = new CommandLane<Command>((batch) => this.#send(batch));
-  #holds: SessionHolds | null = null;
+  readonly desk: SessionDesk<Link>;
   #listener: BackendListener | null = null;
 
   constructor(
     readonly traits: StoreTraits,
-    private readonly kind: SessionKind<Link>,
+    kind: SessionKind<Link>,
     private readonly pauses: SessionPauses,
   ) {
-    this.#keeper = new SessionKeeper(kind, {
-      started: (session) => {
-        this.#holds = new SessionHolds(session.link);
-        this.#listener?.ready();
+    this.desk = new SessionDesk(kind);
+    this.desk.listen({
+      ready: () => this.#listener?.ready(),
+      sessionEnded: (session) => this.#listener?.sessionEnded(session),
+      woken: (lock, except) => {
+        for (const key of this.desk.open?.holds.line.turns(lock) ?? [])
+          if (key !== except) this.#listener?.woken(key);
       },
-      ended: (session) => {
-        this.#holds = null;
-        this.#listener?.sessionEnded(session);
-      },
-      woken: (_session, lock) => this.#wake(lock),
     });
+    this.desk.serve<Take>('take', (batch) => this.#sendTakes(batch));
+    this.desk.serve<Pass>('pass', async (batch) => {
+      for (const pass of batch) await this.#sendPass(pass);
+    });
+    this.desk.serve<GiveBack>('giveBack', (batch) => this.#sendGiveBacks(batch));
   }
 
   open(namespace: string, timeoutMs: number, listener: BackendListener): Promise<void> {
     this.#listener = listener;
-    return this.#keeper.open(namespace, timeoutMs);
+    return this.desk.connect(namespace, timeoutMs);
   }
 
   take(request: TakeRequest): Promise<Granted | Busy> {
     return new Promise((resolve, reject) => {
-      this.#lane.push({ kind: 'take', key: request.key, request, resolve, reject });
+      this.desk.push({ kind: 'take', key: request.key, request, resolve, reject } as Take);
     });
   }
 
   pass(turn: HeldTurn): Promise<PassAnswer> {
     return new Promise((resolve, reject) => {
-      this.#lane.push({ kind: 'pass', key: turn.key, turn, resolve, reject });
+      this.desk.push({ kind: 'pass', key: turn.key, turn, resolve, reject } as Pass);
     });
   }
 
   /** One statement, however many turns: the session carries them all, or none. */
   async renew(turns: readonly HeldTurn[]): Promise<readonly boolean[]> {
-    const { session, holds } = this.#current();
+    const { session, holds } = this.desk.current;
     try {
       await session.confirm();
     } catch (error) {
-      throw this.#error(error, null);
+      throw this.desk.error(error, null);
     }
-    return turns.map((turn) => this.#holds === holds && holds.isHeldBy(turn));
+    return turns.map((turn) => this.desk.open?.holds === holds && holds.isHeldBy(turn));
   }
 
   giveBack(turn: TurnRef, more: boolean): Promise<GiveBackAnswer> {
     return new Promise((resolve, reject) => {
-      this.#lane.push({ kind: 'giveBack', key: turn.key, turn, more, resolve, reject });
+      this.desk.push({ kind: 'giveBack', key: turn.key, turn, more, resolve, reject } as GiveBack);
     });
   }
 
-  async close(): Promise<void> {
-    await this.#keeper.close();
-    this.#holds = null;
-  }
-
-  async #send(batch: readonly [Command, ...Command[]]): Promise<void> {
-    try {
-      if (batch[0].kind === 'take') await this.#sendTakes(batch as readonly Take[]);
-      else if (batch[0].kind === 'pass')
-        for (const pass of batch as readonly Pass[]) await this.#sendPass(pass);
-      else await this.#sendGiveBacks(batch as readonly GiveBack[]);
-    } catch (error) {
-      for (const command of batch) command.reject(this.#error(error, command.key));
-    }
+  close(): Promise<void> {
+    return this.desk.close();
   }
 
   async #sendTakes(takes: readonly Take[]): Promise<void> {
-    const { session, holds } = this.#current();
+    const { session, holds } = this.desk.current;
     const asked: { take: Take; row: TakeRow }[] = [];
     const locks = new Set<string>();
     for (const take of takes) {
-      const { key, wait } = take.request;
-      const id = holds.idOf(key);
-      const marked = holds.isMarked(id);
-      const holder = holds.holderOf(id);
-      if (holder || locks.has(id.lock)) {
-        // Of this very process: the server would let it in a second time.
-        if (wait) holds.waits(id, key);
-        const owner = holder?.key === key ? holder.owner : null;
-        take.resolve(this.#busy(true, take.request.attempt, owner)); // woken by its own process
+      const row = takeRow(take.request, holds);
+      const { lock } = row.id;
+      if (isInTheWay(holds, row) || locks.has(lock)) {
+        // Somebody of this very process, whom the server would not mind, and who wakes.
+        if (row.wait) holds.line.join(lock, turnOf(row.key));
+        take.resolve(this.#busy(true, take.request.attempt, ownerOf(holds, row)));
       } else {
-        locks.add(id.lock);
-        asked.push({ take, row: { id, key, wait, marked } });
+        locks.add(lock);
+        asked.push({ take, row });
       }
     }
     if (asked.length === 0) return;
-    const outcomes = await session.run((link) => link.take(asked.map(({ row }) => row)));
+    const rows = asked.map(({ row }) => row);
+    const outcomes = await session
+      .run((link) => link.take(rows))
+      .catch((error: unknown) => {
+        for (const { id } of rows) holds.mark(id, 'gate', false); // undone with the rest
+        throw error;
+      });
     for (const [index, { take, row }] of asked.entries()) {
-      const { turn, marked } = outcomes[index]!;
-      holds.mark(row.id, marked);
+      const { turn, marked, gated = false, again = false } = outcomes[index]!;
+      const { id, key } = row;
+      holds.mark(id, 'wait', marked);
+      holds.mark(id, 'gate', gated);
       const { owner, more, attempt } = take.request;
-      if (turn === null ? row.wait : more) holds.waits(row.id, row.key);
-      else holds.waitsNoMore(row.id, row.key);
       if (turn === null) {
-        take.resolve(this.#busy(marked, attempt, null));
+        if (row.wait) holds.line.join(id.lock, turnOf(key));
+        else holds.line.leave(id.lock, turnOf(key));
+        take.resolve(this.#busy(marked && !again, attempt, null));
         continue;
       }
-      holds.hold(row.id, { key: row.key, owner });
+      if (more) holds.line.joinAnew(id.lock, turnOf(key));
+      else holds.line.leave(id.lock, turnOf(key));
+      holds.hold(id, { key, owner });
       take.resolve({ granted: true, tokens: tokensOf(turn), session });
     }
   }
 
   async #sendPass({ turn: { key, owner }, resolve }: Pass): Promise<void> {
-    const { session, holds } = this.#current();
+    const { session, holds } = this.desk.current;
     if (!holds.isHeldBy({ key, owner })) return resolve({ outcome: 'lost' });
     const id = holds.idOf(key);
-    const others = holds.waitingFor(id.lock).filter((other) => other !== key);
-    const row = { id, key, marked: holds.isMarked(id), mustPass: others.length > 0 };
+    const { lock } = id;
+    const mustPass =
+      holds.line.sharers(lock).length > 0 || holds.line.turns(lock).some((other) => other !== key);
+    const row = { id, key, marked: holds.isMarked(id, 'wait'), mustPass };
     const { turn, marked } = await session.run((link) => link.pass(row));
-    holds.mark(id, marked);
+    holds.mark(id, 'wait', marked);
     if (turn !== null) return resolve({ outcome: 'continues', tokens: tokensOf(turn) });
     holds.free(id);
-    holds.waits(id, key);
+    holds.line.joinAnew(lock, turnOf(key));
     resolve({ outcome: 'passed', retryInMs: this.pauses.passed(), since: null });
-    for (const other of others) this.#listener?.woken(other);
+    this.desk.wake(lock, key);
   }
 
   async #sendGiveBacks(commands: readonly GiveBack[]): Promise<void> {
-    // Without a session nothing is held, and no place is kept.
-    const session = this.#keeper.session;
-    const holds = this.#holds;
-    const asked = commands.map((command) => {
-      const { turn, more } = command;
-      const id = holds?.idOf(turn.key) ?? { lock: '', wait: '' };
-      const unlock = holds?.isHeldBy(turn) ?? false;
-      const last = !more && (holds?.waitsNoMore(id, turn.key) ?? false);
-      return { command, row: { id, unlock, unmark: last && (holds?.isMarked(id) ?? false) } };
-    });
-    const needed = asked.filter(({ row }) => row.unlock || row.unmark);
+    const { open } = this.desk;
+    if (!open) {
+      for (const command of commands) command.resolve({ held: false, woke: false });
+      return;
+    }
+    const { session, holds } = open;
+    const asked = commands.map((command) => ({ command, row: giveBackRow(command, holds) }));
+    const needed = asked.filter(({ row }) => row.unlock || row.unmark || row.openGate);
     const outcomes =
-      needed.length > 0 && session
+      needed.length > 0
         ? await session.run((link) => link.giveBack(needed.map(({ row }) => row)))
         : [];
-    const freed: string[] = [];
     for (const { command, row } of asked) {
       const outcome = outcomes[needed.findIndex((it) => it.row === row)];
-      if (row.unlock) {
-        holds?.free(row.id);
-        freed.push(row.id.lock);
-      }
-      if (row.unmark) holds?.mark(row.id, false);
+      if (row.unlock) holds.free(row.id);
+      if (row.unmark) holds.mark(row.id, 'wait', false);
+      if (row.openGate) holds.mark(row.id, 'gate', false);
       command.resolve(outcome ?? { held: false, woke: false });
     }
-    for (const lock of freed) this.#wake(lock);
-  }
-
-  #wake(lock: string): void {
-    for (const key of this.#holds?.waitingFor(lock) ?? []) this.#listener?.woken(key);
+    for (const { command, row } of asked)
+      if (row.unlock || !command.more) this.desk.wake(row.id.lock);
   }
 
   #busy(marked: boolean, attempt: number, holder: string | null): Busy {
@@ -224,19 +212,51 @@ export class SessionBackend<Link extends SessionLink> implements TurnBackend {
       holder,
     };
   }
+}
 
-  #current(): { session: LockSession<Link>; holds: SessionHolds } {
-    const { session } = this.#keeper;
-    if (session && this.#holds) return { session, holds: this.#holds };
-    throw this.#keeper.failure;
-  }
+const turnOf = (key: LockKey): { key: LockKey; place: null } => ({ key, place: null });
 
-  /** Errors name the key of the call, also those that concern the whole session. */
-  #error(error: unknown, key: LockKey | null): Error {
-    const known = this.kind.toError(error);
-    if (known instanceof LockConfigurationError || key === null) return known;
-    return new LockStoreUnavailableError(this.traits.name, key, known.detail, { cause: known });
-  }
+function takeRow({ key, wait, attempt }: TakeRequest, holds: SessionHolds): TakeRow {
+  const id = holds.idOf(key);
+  return {
+    id,
+    key,
+    wait,
+    marked: holds.isMarked(id, 'wait'),
+    shared: holds.sharing(id) > 0,
+    gated: holds.isMarked(id, 'gate'),
+    polite: attempt < POLITE_LOOKS,
+  };
+}
+
+/** Whether the server need not be asked. */
+function isInTheWay(
+  holds: SessionHolds,
+  { id, key, wait, marked, shared, gated }: TakeRow,
+): boolean {
+  if (holds.holderOf(id) || holds.line.isBehindOthers(id.lock, turnOf(key))) return true;
+  return shared && (!wait || (marked && gated));
+}
+
+function ownerOf(holds: SessionHolds, { id, key }: TakeRow): string | null {
+  const holder = holds.holderOf(id);
+  return holder?.key === key ? holder.owner : null;
+}
+
+/** Takes the turn out of the line, or, where more callers wait for it, behind those who have waited for it to end. */
+function giveBackRow({ turn, more }: GiveBack, holds: SessionHolds): GiveBackRow {
+  const id = holds.idOf(turn.key);
+  const unlock = holds.isHeldBy(turn);
+  if (!more) holds.line.leave(id.lock, turnOf(turn.key));
+  else if (unlock) holds.line.joinAnew(id.lock, turnOf(turn.key));
+  return {
+    id,
+    unlock,
+    shared: false,
+    unmark: holds.isMarked(id, 'wait') && holds.line.isEmpty(id.lock),
+    unmarkShare: false,
+    openGate: holds.isMarked(id, 'gate') && holds.line.turns(id.lock).length === 0,
+  };
 }
 
 function tokensOf(turn: bigint): TokenBlock {

@@ -7,13 +7,23 @@ import type {
   LockId,
   PassOutcome,
   PassRow,
-  SessionLink,
+  SharingLink,
+  ShareOutcome,
+  ShareRow,
   TakeOutcome,
   TakeRow,
 } from '../session-link.js';
 import { checkServer, tokenSequence } from './postgres.boot.js';
 import { channelOf, lockId } from './postgres.lock-id.js';
-import { GIVE_BACK, PASS, PREPARE_SESSION, TAKE, UNDO_TAKE } from './postgres.statements.js';
+import {
+  GIVE_BACK,
+  PASS,
+  PREPARE_SESSION,
+  SHARE,
+  TAKE,
+  UNDO_SHARE,
+  UNDO_TAKE,
+} from './postgres.statements.js';
 
 export interface PostgresSettings {
   newClient(): Client | Promise<Client>;
@@ -29,7 +39,7 @@ export interface PostgresSettings {
 }
 
 /** One PostgreSQL connection whose session advisory locks are the locks. */
-export class PostgresLink implements SessionLink {
+export class PostgresLink implements SharingLink {
   #client: Client | null = null;
   #destroyed = false;
   #sequence = { oid: '', name: '' };
@@ -66,19 +76,53 @@ export class PostgresLink implements SessionLink {
 
   async take(rows: readonly TakeRow[]): Promise<readonly TakeOutcome[]> {
     const ids = idsOf(rows);
-    const marks = rows.map(({ wait, marked }) => wait && !marked);
     try {
       const answers = await this.#query<{ outcome: string }>(TAKE, [
         ...ids,
-        marks,
+        rows.map(({ wait }) => wait),
+        rows.map(({ marked }) => marked),
+        rows.map(({ shared }) => shared),
+        rows.map(({ gated }) => gated),
         this.#sequence.oid,
+        rows.map(({ polite }) => polite),
       ]);
-      return answers.map(({ outcome }, index) => ({
-        turn: /\d$/.test(outcome) ? BigInt(outcome.replace('+', '')) : null,
-        marked: rows[index]!.marked || outcome.startsWith('+'),
-      }));
+      return answers.map(({ outcome }, index) => {
+        const { marked, gated } = rows[index]!;
+        const turn = /\d$/.test(outcome) ? BigInt(outcome.replace('+', '')) : null;
+        return {
+          turn,
+          marked: marked || outcome.startsWith('+'),
+          gated: turn === null && (gated || outcome === '+g'),
+          again: outcome === '+a',
+        };
+      });
     } catch (error) {
-      await this.#query(UNDO_TAKE, [...ids, marks]).catch(() => this.destroy());
+      const taken = rows.map(({ shared }) => !shared);
+      const marks = rows.map(({ wait, marked }) => wait && !marked);
+      await this.#query(UNDO_TAKE, [...ids, taken, marks]).catch(() => this.destroy());
+      throw error;
+    }
+  }
+
+  async share(rows: readonly ShareRow[]): Promise<readonly ShareOutcome[]> {
+    const ids = idsOf(rows);
+    try {
+      const answers = await this.#query<{ outcome: string }>(SHARE, [
+        ...ids,
+        rows.map(({ wait }) => wait),
+        rows.map(({ marked }) => marked),
+        rows.map(({ shareMarked }) => shareMarked),
+        rows.map(({ shared }) => shared),
+        rows.map(({ last }) => last),
+        rows.map(({ lastSharer }) => lastSharer),
+      ]);
+      return answers.map(({ outcome }, index) => shareOutcome(rows[index]!, outcome));
+    } catch (error) {
+      const taken = rows.map(({ shared }) => !shared);
+      const marks = rows.map(({ wait, marked }) => wait && !marked);
+      const shareMarks = rows.map(({ wait, shareMarked }) => wait && !shareMarked);
+      const values = [...ids, taken, marks, shareMarks];
+      await this.#query(UNDO_SHARE, values).catch(() => this.destroy());
       throw error;
     }
   }
@@ -96,12 +140,17 @@ export class PostgresLink implements SessionLink {
   }
 
   async giveBack(rows: readonly GiveBackRow[]): Promise<readonly GiveBackOutcome[]> {
-    const unlock = rows.map((row) => row.unlock);
-    const unmark = rows.map((row) => row.unmark);
-    const values = [...idsOf(rows), unlock, unmark, this.#channel];
-    const answers = await this.#query<{ outcome: string | null }>(GIVE_BACK, values);
-    return answers.map(({ outcome }) => ({
-      held: outcome === 'free' || outcome === 'woke',
+    const answers = await this.#query<{ outcome: string | null }>(GIVE_BACK, [
+      ...idsOf(rows),
+      rows.map(({ unlock }) => unlock),
+      rows.map(({ unmark }) => unmark),
+      this.#channel,
+      rows.map(({ shared }) => shared),
+      rows.map(({ unmarkShare }) => unmarkShare),
+      rows.map(({ openGate }) => openGate),
+    ]);
+    return answers.map(({ outcome }, index) => ({
+      held: rows[index]!.unlock && (outcome === 'free' || outcome === 'woke'),
       woke: outcome === 'woke',
     }));
   }
@@ -135,4 +184,15 @@ export class PostgresLink implements SessionLink {
 
 function idsOf(rows: readonly { readonly id: LockId }[]): [string[], string[]] {
   return [rows.map(({ id }) => id.lock), rows.map(({ id }) => id.wait)];
+}
+
+function shareOutcome(row: ShareRow, outcome: string): ShareOutcome {
+  const shares = outcome.endsWith('in');
+  const marked = row.marked || /^[+-]/.test(outcome);
+  const shareMarked = row.shareMarked || outcome.startsWith('+');
+  return {
+    shares,
+    marked: marked && !(shares && row.last),
+    shareMarked: shareMarked && !(shares && row.lastSharer),
+  };
 }

@@ -2,11 +2,14 @@ import { randomBytes } from 'node:crypto';
 import { type Duration, durationMs, show } from '../../distributed-lock.duration.js';
 import { LockConfigurationError } from '../../distributed-lock.errors.js';
 import { booleanOption, refuseUnknownOptions } from '../../distributed-lock.options.js';
+import { Line } from '../line.js';
+import { LineLockStore } from '../line.lock-store.js';
 import type { LockStore, StoreTraits } from '../lock-store.js';
 import { pollPause } from '../polling.js';
-import { QueueingLockStore } from '../queueing.lock-store.js';
+import { QueueingLockStore, type TurnBounds } from '../queueing.lock-store.js';
 import type { LinkListener } from '../session-link.js';
 import { SessionBackend, type SessionPauses } from '../session.backend.js';
+import { SessionLine } from '../session.line.js';
 import { checkConnection, clientFactory, type PostgresConnection } from './postgres.connection.js';
 import { postgresError } from './postgres.errors.js';
 import { PostgresLink, type PostgresSettings } from './postgres.link.js';
@@ -77,20 +80,17 @@ export function postgresStore(options: PostgresStoreOptions): LockStore {
     sessionPooler: pooler === 'session',
   };
   const safetyLookMs = durationMs('postgresStore.safetyLook', options.safetyLook ?? 500, 10);
-  return new QueueingLockStore(
-    postgresBackend(settings, safetyLookMs),
-    randomBytes(12).toString('base64url'),
-    {
-      maxGrants: grantsPerTurn(options.turnGrants ?? 16),
-      maxTimeMs: durationMs('postgresStore.turnTime', options.turnTime ?? 50, 0),
-    },
-  );
+  return postgresStoreWith(settings, safetyLookMs, {
+    maxGrants: grantsPerTurn(options.turnGrants ?? 16),
+    maxTimeMs: durationMs('postgresStore.turnTime', options.turnTime ?? 50, 0),
+  });
 }
 
-export function postgresBackend(
+export function postgresStoreWith(
   settings: PostgresSettings,
   safetyLookMs: number,
-): SessionBackend<PostgresLink> {
+  bounds: TurnBounds = {},
+): LockStore {
   const traits: StoreTraits = {
     name: 'postgres',
     ownership: 'session',
@@ -98,7 +98,7 @@ export function postgresBackend(
     fair: 'process',
     wakes: settings.push ? 'push' : 'poll',
     reach: 'server',
-    offers: [],
+    offers: ['shared'],
     keeps: 'process',
   };
   const kind = {
@@ -108,10 +108,16 @@ export function postgresBackend(
       new PostgresLink(namespace, settings, listener),
     toError: postgresError,
   };
-  return new SessionBackend(traits, kind, pauses(settings.push, safetyLookMs));
+  const pauses = pausesOf(settings.push, safetyLookMs);
+  const backend = new SessionBackend(traits, kind, pauses);
+  const id = randomBytes(12).toString('base64url');
+  return new LineLockStore(
+    new QueueingLockStore(backend, id, bounds),
+    new Line(new SessionLine(backend.desk, pauses), traits.name, `${id}.line`),
+  );
 }
 
-function pauses(push: boolean, safetyLookMs: number): SessionPauses {
+function pausesOf(push: boolean, safetyLookMs: number): SessionPauses {
   if (!push) {
     return {
       busy: (_marked, attempt) => pollPause(attempt, 1.6, Math.min(LONGEST_POLL_MS, safetyLookMs)),
