@@ -65,6 +65,57 @@ describe.skipIf(server === null)('facts', () => {
       expect(await value(one, 'SELECT pg_try_advisory_lock(4)')).toBe(true);
     });
 
+    it('can be shared twice by a session as well, and then takes two unlocks; shares and the other kind are counted apart', async () => {
+      const [one, two] = [await connect(), await connect()];
+      for (let n = 0; n < 2; n += 1)
+        expect(await value(one, 'SELECT pg_try_advisory_lock_shared(7)')).toBe(true);
+      expect(await value(one, 'SELECT pg_try_advisory_lock(7)')).toBe(true);
+      expect(await value(one, 'SELECT pg_advisory_unlock(7)')).toBe(true);
+      expect(await value(one, 'SELECT pg_advisory_unlock(7)'), 'none of that kind left').toBe(
+        false,
+      );
+      expect(await value(one, 'SELECT pg_advisory_unlock_shared(7)')).toBe(true);
+      expect(await value(two, 'SELECT pg_try_advisory_lock(7)')).toBe(false);
+      expect(await value(one, 'SELECT pg_advisory_unlock_shared(7)')).toBe(true);
+      expect(await value(two, 'SELECT pg_try_advisory_lock(7)')).toBe(true);
+      expect(await value(one, 'SELECT pg_try_advisory_lock_shared(7)')).toBe(false);
+    });
+
+    it('lets shares in for ever while another session only tries to have it alone', async () => {
+      const [one, two, three] = [await connect(), await connect(), await connect()];
+      const [share, leave] = ['pg_try_advisory_lock_shared(8)', 'pg_advisory_unlock_shared(8)'];
+      await value(one, `SELECT ${share}`);
+      for (let n = 0; n < 5; n += 1) {
+        expect(await value(three, 'SELECT pg_try_advisory_lock(8)')).toBe(false);
+        expect(await value([two, one][n % 2]!, `SELECT ${share}`)).toBe(true);
+        expect(await value([one, two][n % 2]!, `SELECT ${leave}`)).toBe(true);
+      }
+    });
+
+    it.each([
+      '1',
+      '-1',
+      '4294967296',
+      '-4294967297',
+      '9223372036854775807',
+      '-9223372036854775808',
+    ])('under two halves of a number is another one than under the number: %s', async (number) => {
+      const [one, two] = [await connect(), await connect()];
+      const halves = `(n >> 32)::int, (n << 32 >> 32)::int`;
+      const from = `FROM (VALUES ('${number}'::bigint)) AS t(n)`;
+      expect(await value(one, `SELECT pg_try_advisory_lock(n) ${from}`)).toBe(true);
+      expect(await value(two, `SELECT pg_try_advisory_lock(${halves}) ${from}`)).toBe(true);
+      expect(await value(one, `SELECT pg_try_advisory_lock_shared(${halves}) ${from}`)).toBe(false);
+      expect(
+        await value(
+          two,
+          `SELECT (classid::bigint << 32 | objid::bigint)::text FROM pg_locks, (SELECT 1) AS it
+             WHERE locktype = 'advisory' AND objsubid = 2 AND pid = pg_backend_pid()`,
+        ),
+        'all bits are kept',
+      ).toBe(number);
+    });
+
     it('belongs to the database: others have their own', async () => {
       const other = await createDatabase(server!, 'postgres_facts_other');
       const elsewhere = new Client({ connectionString: other.url });

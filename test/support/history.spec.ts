@@ -31,6 +31,17 @@ describe('the history checker', () => {
     );
   });
 
+  it('lets shared sections be together, and finds one that is not beside one that is', () => {
+    const shared = (worker: string, from: number, to: number) => ({
+      ...section(worker, from, to),
+      isShared: true,
+    });
+    expect(overlaps([shared('a', 0, 9), shared('b', 1, 5), section('c', 9, 10)])).toEqual([]);
+    expect(overlaps([shared('a', 0, 9), shared('b', 1, 2), section('c', 5, 10)])).toHaveLength(1);
+    expect(overlaps([section('a', 0, 5), shared('b', 1, 9), shared('c', 4, 6)])).toHaveLength(2);
+    expect(overlaps([section('a', 0, 5), shared('b', 6, 20), shared('c', 7, 8)])).toEqual([]);
+  });
+
   it('treats a section that never ends as lasting for ever', () => {
     const events = [
       { worker: 'a', key: 'k', name: 'acquired', at: 1 },

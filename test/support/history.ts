@@ -4,6 +4,8 @@ export interface CriticalSection {
   readonly key: string;
   readonly from: number;
   readonly to: number;
+  /** It tolerates others that share. Default `false`. */
+  readonly isShared?: boolean;
 }
 
 export interface Overlap {
@@ -14,20 +16,25 @@ export interface Overlap {
 }
 
 /**
- * Looks for two sections of one key at the same time. Touching is not overlapping.
+ * Looks for two sections of one key at the same time, unless both are shared. Touching is not overlapping.
  *
- * Finds at least one overlap per key that has any: each section is compared with the one that lasts longest so far.
+ * Finds at least one overlap per key that has any: each section is compared with the one that lasts longest so far, a shared one with
+ * the one of those that are not.
  */
 export function overlaps(sections: readonly CriticalSection[]): readonly Overlap[] {
   const found: Overlap[] = [];
-  const running = new Map<string, CriticalSection>();
+  const [all, alone] = [new Map<string, CriticalSection>(), new Map<string, CriticalSection>()];
   for (const section of sections.toSorted((a, b) => a.from - b.from)) {
-    const earlier = running.get(section.key);
+    const { key, isShared = false } = section;
+    const earlier = (isShared ? alone : all).get(key);
     if (earlier && section.from < earlier.to) {
       const forMs = Math.min(earlier.to, section.to) - section.from;
-      found.push({ key: section.key, first: earlier, second: section, forMs });
+      found.push({ key, first: earlier, second: section, forMs });
     }
-    if (!earlier || section.to > earlier.to) running.set(section.key, section);
+    for (const running of isShared ? [all] : [all, alone]) {
+      const longest = running.get(key);
+      if (!longest || section.to > longest.to) running.set(key, section);
+    }
   }
   return found;
 }

@@ -1,9 +1,10 @@
 import type { LockKey } from '../key/lock-key.js';
+import type { Waiting } from './local-line.js';
 import type { StoreTraits } from './lock-store.js';
-import { SessionDesk } from './session-desk.js';
+import { type OpenSession, SessionDesk } from './session-desk.js';
 import type { SessionHolds } from './session-holds.js';
 import type { SessionKind } from './session-keeper.js';
-import type { GiveBackRow, SessionLink, TakeRow } from './session-link.js';
+import type { GiveBackRow, SessionLink, TakeOutcome, TakeRow } from './session-link.js';
 import type {
   BackendListener,
   Busy,
@@ -144,23 +145,25 @@ export class SessionBackend<Link extends SessionLink> implements TurnBackend {
         for (const { id } of rows) holds.mark(id, 'gate', false); // undone with the rest
         throw error;
       });
-    for (const [index, { take, row }] of asked.entries()) {
-      const { turn, marked, gated = false, again = false } = outcomes[index]!;
-      const { id, key } = row;
-      holds.mark(id, 'wait', marked);
-      holds.mark(id, 'gate', gated);
-      const { owner, more, attempt } = take.request;
-      if (turn === null) {
-        if (row.wait) holds.line.join(id.lock, turnOf(key));
-        else holds.line.leave(id.lock, turnOf(key));
-        take.resolve(this.#busy(marked && !again, attempt, null));
-        continue;
-      }
-      if (more) holds.line.joinAnew(id.lock, turnOf(key));
-      else holds.line.leave(id.lock, turnOf(key));
-      holds.hold(id, { key, owner });
-      take.resolve({ granted: true, tokens: tokensOf(turn), session });
-    }
+    for (const [index, { take, row }] of asked.entries())
+      this.#taken(take, row, outcomes[index]!, { session, holds });
+  }
+
+  #taken(
+    { request, resolve }: Take,
+    { id, key, wait }: TakeRow,
+    { turn, marked, gated = false, again = false }: TakeOutcome,
+    { session, holds }: OpenSession<Link>,
+  ): void {
+    const { owner, more, attempt } = request;
+    holds.mark(id, 'wait', marked);
+    holds.mark(id, 'gate', gated);
+    if (turn === null ? !wait : !more) holds.line.leave(id.lock, turnOf(key));
+    else if (turn === null) holds.line.join(id.lock, turnOf(key));
+    else holds.line.joinAnew(id.lock, turnOf(key));
+    if (turn === null) return resolve(this.#busy(marked && !again, attempt, null));
+    holds.hold(id, { key, owner });
+    resolve({ granted: true, tokens: tokensOf(turn), session });
   }
 
   async #sendPass({ turn: { key, owner }, resolve }: Pass): Promise<void> {
@@ -214,7 +217,7 @@ export class SessionBackend<Link extends SessionLink> implements TurnBackend {
   }
 }
 
-const turnOf = (key: LockKey): { key: LockKey; place: null } => ({ key, place: null });
+const turnOf = (key: LockKey): Waiting => ({ key, place: null });
 
 function takeRow({ key, wait, attempt }: TakeRequest, holds: SessionHolds): TakeRow {
   const id = holds.idOf(key);

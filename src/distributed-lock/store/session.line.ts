@@ -8,10 +8,12 @@ import type {
   LinePlace,
   NotYet,
 } from './line-backend.js';
+import type { Waiting } from './local-line.js';
 import type { SessionDesk } from './session-desk.js';
 import type { SessionHolds } from './session-holds.js';
 import type { GiveBackRow, LockId, ShareRow, SharingLink } from './session-link.js';
 import type { SessionPauses } from './session.backend.js';
+import type { TurnSession } from './turn-backend.js';
 
 interface Entrant {
   readonly request: EnterRequest;
@@ -104,24 +106,9 @@ export class SessionLine<Link extends SharingLink> implements LineBackend {
   async #sendShares(batch: readonly Share[]): Promise<void> {
     for (const { key } of batch) this.#unsent.delete(key);
     const { session, holds } = this.desk.current;
-    const groups = new Map<string, { id: LockId; entrants: Entrant[] }>();
-    for (const { key, entrants } of batch) {
-      const id = holds.idOf(key);
-      for (const entrant of entrants) {
-        const { place, wait } = entrant.request;
-        if (holds.isSharedBy(place)) {
-          entrant.resolve({ admitted: true, token: null, session });
-        } else if (isInTheWay(holds, id, place)) {
-          if (wait) holds.line.join(id.lock, { key, place });
-          entrant.resolve(this.#notYet(true, entrant));
-        } else {
-          const group = groups.get(id.lock);
-          if (group) group.entrants.push(entrant);
-          else groups.set(id.lock, { id, entrants: [entrant] });
-        }
-      }
-    }
-    const asked = [...groups.values()];
+    const entrants = batch.flatMap((share) => share.entrants);
+    const asking = entrants.filter((entrant) => !this.#answeredHere(entrant, session, holds));
+    const asked = [...byLock(holds, asking).values()];
     if (asked.length === 0) return;
     const rows = asked.map(({ id, entrants }) => shareRow(holds, id, entrants));
     const outcomes = await session.run((link) => link.share(rows));
@@ -130,17 +117,33 @@ export class SessionLine<Link extends SharingLink> implements LineBackend {
       holds.mark(id, 'wait', marked);
       holds.mark(id, 'share', shareMarked);
       for (const entrant of entrants) {
-        const { place, wait } = entrant.request;
-        if (shares) holds.share(id, place);
-        if (shares) holds.line.leave(id.lock, { key: place.key, place });
-        else if (wait) holds.line.join(id.lock, { key: place.key, place });
-        entrant.resolve(
-          shares ? { admitted: true, token: null, session } : this.#notYet(marked, entrant),
-        );
+        if (shares) letIn(entrant, id, session, holds);
+        else this.#turnAway(entrant, id, marked, holds);
       }
       // The others go in with them; a turn that waits here closes the gate behind them.
       if (shares) this.desk.wake(id.lock);
     }
+  }
+
+  /** Whether the server need not be asked: it is inside, or somebody of this very process is in the way, who wakes it. */
+  #answeredHere(entrant: Entrant, session: TurnSession, holds: SessionHolds): boolean {
+    const { place } = entrant.request;
+    const id = holds.idOf(place.key);
+    if (holds.isSharedBy(place)) {
+      letIn(entrant, id, session, holds);
+      return true;
+    }
+    const isFree = !holds.holderOf(id) && !holds.line.isBehindOthers(id.lock, waitingAt(place));
+    if (isFree) return false;
+    this.#turnAway(entrant, id, true, holds);
+    return true;
+  }
+
+  #turnAway({ request, resolve }: Entrant, id: LockId, marked: boolean, holds: SessionHolds): void {
+    const { place, wait, attempt } = request;
+    if (wait) holds.line.join(id.lock, waitingAt(place));
+    const retryInMs = this.pauses.busy(marked, attempt + 1);
+    resolve({ admitted: false, retryInMs, since: null, holder: null });
   }
 
   async #sendLeaves(batch: readonly Leave[]): Promise<void> {
@@ -155,7 +158,7 @@ export class SessionLine<Link extends SharingLink> implements LineBackend {
       const id = holds.idOf(place.key);
       const group = groups.get(id.lock) ?? { id, inside: [] };
       groups.set(id.lock, group);
-      holds.line.leave(id.lock, { key: place.key, place });
+      holds.line.leave(id.lock, waitingAt(place));
       if (holds.isSharedBy(place)) group.inside.push(place);
     }
     const rows = [...groups.values()].map(({ id, inside }) => leaveRow(holds, id, inside.length));
@@ -172,17 +175,34 @@ export class SessionLine<Link extends SharingLink> implements LineBackend {
     }
     for (const lock of groups.keys()) this.desk.wake(lock);
   }
-
-  #notYet(marked: boolean, { request }: Entrant): NotYet {
-    const retryInMs = this.pauses.busy(marked, request.attempt + 1);
-    return { admitted: false, retryInMs, since: null, holder: null };
-  }
 }
 
-/** Somebody of this very process, whom the server would not mind, and who wakes. */
-function isInTheWay(holds: SessionHolds, id: LockId, place: LinePlace): boolean {
-  const waiting = { key: place.key, place };
-  return holds.holderOf(id) !== undefined || holds.line.isBehindOthers(id.lock, waiting);
+const waitingAt = (place: LinePlace): Waiting => ({ key: place.key, place });
+
+function letIn(
+  { request, resolve }: Entrant,
+  id: LockId,
+  session: TurnSession,
+  holds: SessionHolds,
+): void {
+  holds.share(id, request.place);
+  holds.line.leave(id.lock, waitingAt(request.place));
+  resolve({ admitted: true, token: null, session });
+}
+
+/** Two keys may share one lock: about that the server is asked once. */
+function byLock(
+  holds: SessionHolds,
+  entrants: readonly Entrant[],
+): ReadonlyMap<string, { readonly id: LockId; readonly entrants: Entrant[] }> {
+  const groups = new Map<string, { id: LockId; entrants: Entrant[] }>();
+  for (const entrant of entrants) {
+    const id = holds.idOf(entrant.request.place.key);
+    const group = groups.get(id.lock);
+    if (group) group.entrants.push(entrant);
+    else groups.set(id.lock, { id, entrants: [entrant] });
+  }
+  return groups;
 }
 
 function shareRow(holds: SessionHolds, id: LockId, entrants: readonly Entrant[]): ShareRow {

@@ -23,11 +23,12 @@ async function open({ breaks = null, ...settings }) {
 }
 
 /** @returns its token and how long it took; `null` where the key stayed busy. */
-async function take({ namespace, key, leaseTimeMs = 10_000, waitTimeMs = 10_000 }) {
+async function take({ namespace, key, leaseTimeMs = 10_000, waitTimeMs = 10_000, admission }) {
   const { store, grants, breaks } = places.get(namespace);
   const startedAt = monotonicMs();
   const leaseMs = breaks === 'outlives' ? 60_000 : leaseTimeMs;
-  const grant = await store.acquire({ key: lockKey(key), leaseTimeMs: leaseMs, waitTimeMs });
+  const request = { key: lockKey(key), leaseTimeMs: leaseMs, waitTimeMs };
+  const grant = await store.acquire({ ...request, ...(admission && { admission }) });
   const tookMs = monotonicMs() - startedAt;
   if (!grant) return { granted: false, tookMs };
   grants.set(key, { grant, wallAt: Date.now(), leaseTimeMs });
@@ -104,8 +105,33 @@ async function work({ namespace, key, file, locked }) {
   return { attemptAt, acquireAt, leaseAt, token: grant?.fencingToken ?? null };
 }
 
+/**
+ * Callers that want one key again and again, one in three of them alone, the others shared; with `lie` all of them ask to share.
+ *
+ * @returns when each was inside, on the clock that all processes share.
+ */
+async function race({ namespace, key, callers, rounds, lie }) {
+  const { store } = places.get(namespace);
+  const sections = [];
+  const shared = { admission: { mode: 'shared', fair: false } };
+  const visit = async (isShared) => {
+    const request = { key: lockKey(key), leaseTimeMs: 10_000, waitTimeMs: 30_000 };
+    const grant = await store.acquire({ ...request, ...((isShared || lie) && shared) });
+    const from = monotonicMs();
+    await pause(1 + Math.random() * 3);
+    sections.push({ from, to: monotonicMs(), isShared, token: grant.fencingToken });
+    await store.release(grant);
+  };
+  await Promise.all(
+    Array.from({ length: callers }, async (_, caller) => {
+      for (let round = 0; round < rounds; round += 1) await visit((caller + round) % 3 !== 0);
+    }),
+  );
+  return sections;
+}
+
 const close = async () => {
   await Promise.all([...places.values()].map(({ store }) => store.close()));
 };
 
-serve({ open, take, look, renew, release, setClock, churn, work, close }, close);
+serve({ open, take, look, renew, release, setClock, churn, work, race, close }, close);
