@@ -28,7 +28,7 @@ export const ADMISSION_OPTIONS = ['mode', 'permits', 'fair'] as const;
 
 /** The stores that offer it, for messages. */
 export const OFFERED_BY: Readonly<Record<Offer, readonly string[]>> = {
-  shared: ['memory', 'redis'],
+  shared: ['memory', 'redis', 'zookeeper', 'postgres'],
   permits: ['memory', 'redis'],
   fair: ['memory', 'redis'],
 };

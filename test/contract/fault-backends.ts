@@ -10,7 +10,7 @@ import { connectionFactory } from '../../src/distributed-lock/store/mysql/mysql.
 import { mysqlBackend } from '../../src/distributed-lock/store/mysql/mysql.lock-store.js';
 import { postgresStore } from '../../src/distributed-lock/store/postgres/index.js';
 import { clientFactory } from '../../src/distributed-lock/store/postgres/postgres.connection.js';
-import { postgresBackend } from '../../src/distributed-lock/store/postgres/postgres.lock-store.js';
+import { postgresStoreWith } from '../../src/distributed-lock/store/postgres/postgres.lock-store.js';
 import { QueueingLockStore } from '../../src/distributed-lock/store/queueing.lock-store.js';
 import { redisStore } from '../../src/distributed-lock/store/redis/index.js';
 import { RedisKeyspace } from '../../src/distributed-lock/store/redis-client/redis.keys.js';
@@ -170,20 +170,17 @@ export async function postgresFaults(): Promise<FaultBackend> {
     keepsHolds: false,
     restart: () => server.restart(),
     colliding: () =>
-      new QueueingLockStore(
-        postgresBackend(
-          {
-            newClient: clientFactory(url),
-            sessionTimeoutMs: 10_000,
-            push: true,
-            sequence: 'distributed_lock_token',
-            createSequence: true,
-            sessionPooler: false,
-            idOf: () => ({ lock: '4711', wait: '4712' }),
-          },
-          500,
-        ),
-        processId(),
+      postgresStoreWith(
+        {
+          newClient: clientFactory(url),
+          sessionTimeoutMs: 10_000,
+          push: true,
+          sequence: 'distributed_lock_token',
+          createSequence: true,
+          sessionPooler: false,
+          idOf: () => ({ lock: '4711', wait: '4712' }),
+        },
+        500,
       ),
     refusals: () => [
       {

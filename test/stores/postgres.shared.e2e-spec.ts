@@ -14,6 +14,7 @@ import {
 import { now } from '../../src/distributed-lock/distributed-lock.clock.js';
 import type { LockKey } from '../../src/distributed-lock/key/lock-key.js';
 import type { AcquireRequest, LockStore } from '../../src/distributed-lock/store/lock-store.js';
+import { postgresStore } from '../../src/distributed-lock/store/postgres/index.js';
 import { clientFactory } from '../../src/distributed-lock/store/postgres/postgres.connection.js';
 import { PostgresLink } from '../../src/distributed-lock/store/postgres/postgres.link.js';
 import { postgresStoreWith } from '../../src/distributed-lock/store/postgres/postgres.lock-store.js';
@@ -297,7 +298,8 @@ describe.skipIf(server === null)('postgresStore, shared callers', () => {
         },
       });
     };
-    const store = await world.store(database.url, { connection });
+    const store = postgresStore({ connection });
+    await store.open(world.namespace, 5_000);
     const kept = await take(store, freshKey('kept'), SHARED);
     armed = true;
     const key = freshKey();
@@ -307,6 +309,7 @@ describe.skipIf(server === null)('postgresStore, shared callers', () => {
     await store.release(await take(store, key, SHARED));
     expect(await store.release(kept)).toBe('released');
     expect(await locks()).toBe(0);
+    await store.close();
   });
 
   it('of a process that is killed are out at once', async () => {

@@ -113,7 +113,7 @@ export function postgresStoreWith(
   const id = randomBytes(12).toString('base64url');
   return new LineLockStore(
     new QueueingLockStore(backend, id, bounds),
-    new Line(new SessionLine(backend.desk, pauses), traits.name, `${id}.line`),
+    new Line(new SessionLine(backend.desk, pauses), traits, `${id}.line`),
   );
 }
 
