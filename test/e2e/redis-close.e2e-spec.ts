@@ -26,6 +26,7 @@ describe.skipIf(!inject('canStartRedis')).each(['push', 'poll'] as const)(
       const done = gate();
       const finishes = closing.locked(finishing, () => done.opened);
       const hold = await closing.enter(stuck);
+      const alone = (await closing.enter(freshKey('alone'))).key;
       const held = await other.enter(foreign);
       const waiters = [stuck, foreign].map((key) =>
         failureOf(closing.enter(key, { waitTimeMs: 60_000 })),
@@ -43,14 +44,20 @@ describe.skipIf(!inject('canStartRedis')).each(['push', 'poll'] as const)(
       expect(performance.now() - startedAt).toBeLessThan(200 + 300);
 
       expect(hold.lost.reason).toMatchObject({ code: 'LOCK_LOST', reason: 'closed' });
-      expect(closing.types.toSorted()).toEqual([
-        'acquired',
-        'acquired',
-        'failed',
-        'failed',
-        'lost',
-        'released',
-      ]);
+      expect(closing.types.toSorted()).toEqual(
+        [
+          'acquired',
+          'acquired',
+          'failed',
+          'failed',
+          'acquired',
+          'lost',
+          'lost',
+          'released',
+        ].toSorted(),
+      );
+      const unwanted = await other.enter(alone, { waitTimeMs: 1_000 }); // a third of its lease
+      expect(await unwanted.release(), 'freed, though nobody waited').toBe('released');
       expect(await (await next).release(), 'freed at once, not by its lease').toBe('released');
       expect(await held.release()).toBe('released');
       await redis.untilNothingIsLeft();

@@ -68,13 +68,15 @@ export class CommandBatches {
   ask<Answer>(command: LockCommand, read: (reply: never) => Answer): Promise<Answer> {
     return new Promise((resolve, reject) => {
       // Once all that is ready now has run: whoever got an answer in this turn has asked for the next thing by then.
-      if (this.#gathered.length === 0) process.nextTick(() => this.#flush());
+      if (this.#gathered.length === 0) process.nextTick(() => this.flush());
       this.#gathered.push(new Asked(command, read, resolve, reject));
     });
   }
 
-  #flush(): void {
+  /** Sends what was gathered now: before the connection ends, a release that was asked for is still written to it. */
+  flush(): void {
     const gathered = this.#gathered;
+    if (gathered.length === 0) return;
     this.#gathered = [];
     const size = this.link.takesTogether ? LONGEST_BATCH : 1;
     if (gathered.length <= size) return this.#send(gathered);

@@ -122,6 +122,7 @@ export class RedisLink implements BatchLink {
   }
 
   close(): void {
+    this.#batches.flush();
     this.#open?.connections.disconnect();
     this.#open = null;
   }

@@ -42,7 +42,7 @@ describe('options of redlockStore', () => {
       wakes: 'poll',
       reach: 'server',
       offers: [],
-      keeps: 'process',
+      keeps: 'server',
     });
   });
 });
