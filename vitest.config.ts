@@ -42,8 +42,8 @@ const WITH_TYPEORM_03 = [
 
 export default defineConfig({
   test: {
-    // Most of the time is spent waiting for leases and servers; the default would be one file at a time on two cores.
-    maxWorkers: 2,
+    // Half of the time is spent waiting for leases and servers, so there are more workers than cores.
+    maxWorkers: 4,
     reporters: ['default', './test/support/contract-table.ts'],
     projects: [
       {
