@@ -1,10 +1,13 @@
 import { now } from '../distributed-lock.clock.js';
 import type { LockStoreUnavailableError } from '../distributed-lock.errors.js';
 import type { LinePlace, NotYet } from './line-backend.js';
-import type { AcquireRequest, LockGrant } from './lock-store.js';
+import type { AcquireRequest, Admission, LockGrant } from './lock-store.js';
 
 const FIRST_BACKOFF_MS = 50;
 const LONGEST_BACKOFF_MS = 1_000;
+
+/** A request that says who may be inside together, and in which order. */
+export type LineRequest = AcquireRequest & { readonly admission: Admission };
 
 /** One call of `acquire` that stands in a line: its place, how it stands with the backend, and its pauses between two looks. */
 export class LineCaller {
@@ -24,7 +27,7 @@ export class LineCaller {
 
   constructor(
     public place: LinePlace,
-    readonly request: AcquireRequest,
+    readonly request: LineRequest,
     private readonly tell: { resolve(grant: LockGrant | null): void; reject(error: unknown): void },
   ) {}
 

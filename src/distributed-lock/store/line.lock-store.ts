@@ -1,4 +1,5 @@
-import type { Line, LineRequest } from './line.js';
+import type { Line } from './line.js';
+import type { LineRequest } from './line-caller.js';
 import { LineGrant } from './line-grant.js';
 import type {
   AcquireRequest,

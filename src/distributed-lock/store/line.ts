@@ -8,23 +8,13 @@ import type {
   LinePlace,
   NotYet,
 } from './line-backend.js';
-import { LineCaller } from './line-caller.js';
+import { LineCaller, type LineRequest } from './line-caller.js';
 import { LineCallers } from './line-callers.js';
 import { LineGrant } from './line-grant.js';
-import type {
-  AcquireRequest,
-  Admission,
-  LockGrant,
-  ReleaseResult,
-  Renewal,
-  StoreTraits,
-} from './lock-store.js';
+import type { LockGrant, ReleaseResult, Renewal, StoreTraits } from './lock-store.js';
 import { unavailable } from './trouble.js';
 import type { TurnSession } from './turn-backend.js';
 import { UntoldReleases } from './untold-releases.js';
-
-/** A request that says who may be inside together, and in which order. */
-export type LineRequest = AcquireRequest & { readonly admission: Admission };
 
 /**
  * Callers with a place of their own at the backend: shared holders, permits, and exclusive ones in order of arrival.
@@ -227,7 +217,7 @@ export class Line implements LineListener {
     if (grant.isOver) {
       // The answer came after the lease it grants: never used, given back.
       void this.#leave(grant.place);
-      caller.startAnew(this.#place(caller.request as LineRequest));
+      caller.startAnew(this.#place(caller.request));
       caller.called = true; // ask at once
       return;
     }
