@@ -463,3 +463,10 @@ export class LooksSeldom extends HealthyStore {
     return this.acquire(request);
   }
 }
+
+/** Its traits are others than the ones that chose the clauses. */
+export class HasOtherTraits extends HealthyStore {
+  override get traits(): LockStore['traits'] {
+    return { ...this.inner.traits, fencing: 'none' };
+  }
+}

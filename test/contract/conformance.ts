@@ -1,5 +1,5 @@
 /**
- * What is asked of every store, by number. The contract (`lock-store.contract.ts`) and the fault contract (`fault.contract.ts`) have at least
+ * What is asked of every store, by number. The contract (`src/distributed-lock/testing/contract/`) and the fault contract (`fault.contract.ts`) have at least
  * one clause for each; the table at the end of a run shows them in this order.
  */
 export const ITEMS: Readonly<Record<number, string>> = {

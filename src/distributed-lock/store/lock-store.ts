@@ -78,7 +78,7 @@ export type ReleaseResult = 'released' | 'not-held';
 /**
  * Where lock state lives. One implementation per backend.
  *
- * Every store passes `test/contract/lock-store.contract.ts`. A promise made here and not tested there is not a promise.
+ * Every store passes the contract of `testing/contract/`, which `runContract` runs over any store. A promise made here and not tested there is not a promise.
  */
 export interface LockStore {
   readonly traits: StoreTraits;
