@@ -8,6 +8,7 @@ const src = (path: string) =>
 /** The public doors resolve to the sources, so that tests import what a user imports. */
 const alias = [
   { find: /^nestjs-distributed-lock$/, replacement: src('index.ts') },
+  { find: /^nestjs-distributed-lock\/store$/, replacement: src('store/index.ts') },
   { find: /^nestjs-distributed-lock\/redis$/, replacement: src('store/redis/index.ts') },
   { find: /^nestjs-distributed-lock\/redlock$/, replacement: src('store/redlock/index.ts') },
   { find: /^nestjs-distributed-lock\/zookeeper$/, replacement: src('store/zookeeper/index.ts') },

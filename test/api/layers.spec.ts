@@ -120,6 +120,35 @@ const ROWS: readonly { file: string; may: readonly string[]; never: readonly str
     ],
   },
   {
+    file: `${LIBRARY}/testing/x.ts`,
+    may: [
+      '../store/memory/memory.lock-store.js',
+      '../distributed-lock.runtime.js',
+      '@nestjs/common',
+    ],
+    never: ['vitest', '@nestjs/testing', 'typeorm', 'ioredis', '../store/redis/index.js'],
+  },
+  {
+    file: `${LIBRARY}/testing/contract/x.ts`,
+    may: [
+      './clause.js',
+      '../../store/lock-store.js',
+      '../../key/lock-key.js',
+      '../../distributed-lock.errors.js',
+      '../../distributed-lock.clock.js',
+      'node:assert/strict',
+    ],
+    never: [
+      'vitest',
+      'node:test',
+      '@jest/globals',
+      '@nestjs/common',
+      '../../store/memory/memory.lock-store.js',
+      '../../store/queueing.lock-store.js',
+      '../simulated-locks.js',
+    ],
+  },
+  {
     file: 'src/example/quote/x.ts',
     may: ['nestjs-distributed-lock', 'nestjs-distributed-lock/redis', './quote.entity.js'],
     never: ['../../distributed-lock/index.js', '../../distributed-lock/lock/hold.js'],
