@@ -93,7 +93,7 @@ interface Setting {
 
 const settings: fc.Arbitrary<Setting> = fc.record({
   managers: fc.integer({ min: 1, max: 4 }),
-  maxGrants: fc.constantFrom(1, 2, 16),
+  maxGrants: fc.constantFrom(1, 2, 32),
   script: steps,
 });
 

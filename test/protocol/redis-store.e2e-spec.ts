@@ -48,7 +48,7 @@ describeWith('redis')('on a shared Redis', () => {
     await greed;
   });
 
-  const CALLERS = 20;
+  const CALLERS = 40;
 
   /** How many callers of a process are served before another process, which waits since the first of them has the key. */
   async function servedBefore(bounds: Partial<RedisStoreOptions>): Promise<number> {
@@ -76,7 +76,7 @@ describeWith('redis')('on a shared Redis', () => {
   it('a process keeps a key for so many callers, or so long, while another one waits; not more', async () => {
     expect(await servedBefore({ turnGrants: 4, turnTime: '1m' })).toBe(4);
     expect(await servedBefore({ turnGrants: 1_000, turnTime: 0 })).toBe(1);
-    expect(await servedBefore({ turnTime: '1m' }), 'by default').toBe(16);
+    expect(await servedBefore({ turnTime: '1m' }), 'by default').toBe(32);
   });
 
   it('control: without those bounds it keeps it for all its callers', async () => {

@@ -19,9 +19,12 @@ import { unavailable } from './trouble.js';
 import { UntoldReleases } from './untold-releases.js';
 import { Waiter, type WaiterHost } from './wait-list.js';
 
+/** Default of {@link TurnBounds.maxGrants}. Counts for short work only: from 1.6 ms of work on, the time is over first. */
+export const TURN_GRANTS = 32;
+
 /** How long one process may keep a key while callers of other processes wait for it. */
 export interface TurnBounds {
-  /** Callers served in a row before other processes are considered. 1 to 1000. Default `16`. */
+  /** Callers served in a row before other processes are considered. 1 to 1000. Default `32`. */
   readonly maxGrants?: number;
   /** The same as a time, in milliseconds; a caller that is inside may finish. Default `50`. */
   readonly maxTimeMs?: number;
@@ -52,7 +55,7 @@ export class QueueingLockStore implements LockStore, QueueHost, WaiterHost {
     bounds: TurnBounds = {},
   ) {
     this.traits = backend.traits;
-    this.maxGrants = bounds.maxGrants ?? 16;
+    this.maxGrants = bounds.maxGrants ?? TURN_GRANTS;
     this.maxTurnMs = bounds.maxTimeMs ?? 50;
     this.#untold = new UntoldReleases(backend);
   }

@@ -95,7 +95,7 @@ class Run {
       delayMs: () => this.chance.upTo(longest),
       slow: this.#faults.has('slow') ? 0.05 : 0,
     };
-    const bounds = { maxGrants: this.chance.of(1, 2, 16), maxTimeMs: this.chance.of(5, 50) };
+    const bounds = { maxGrants: this.chance.of(1, 2, 32), maxTimeMs: this.chance.of(5, 50) };
     this.#processes = Array.from({ length: plan.processes ?? 3 }, (_, n) => {
       const backend = new ModelBackend(`p${n}`, this.#server, this.time, this.chance, weather);
       const store = new QueueingLockStore(backend, `p${n}`, bounds);

@@ -4,7 +4,7 @@ import { LockConfigurationError } from '../../distributed-lock.errors.js';
 import { booleanOption, refuseUnknownOptions } from '../../distributed-lock.options.js';
 import type { LockStore, StoreTraits } from '../lock-store.js';
 import { pollPause } from '../polling.js';
-import { QueueingLockStore } from '../queueing.lock-store.js';
+import { QueueingLockStore, TURN_GRANTS } from '../queueing.lock-store.js';
 import type { LinkListener } from '../session-link.js';
 import { SessionBackend } from '../session.backend.js';
 import { checkConnection, connectionFactory, type MysqlConnection } from './mysql.connection.js';
@@ -29,7 +29,7 @@ export interface MysqlStoreOptions {
    * on one session. Default `'refuse'`.
    */
   readonly pooler?: 'refuse' | 'session';
-  /** Callers of one process served in a row before another waiting process gets its turn: 1 to 1000. Default `16`. */
+  /** Callers of one process served in a row before another waiting process gets its turn: 1 to 1000. Default `32`. */
   readonly turnGrants?: number;
   /** The same as a time. Default `'50ms'`. */
   readonly turnTime?: Duration;
@@ -77,7 +77,7 @@ export function mysqlStore(options: MysqlStoreOptions): LockStore {
     sessionPooler: pooler === 'session',
   };
   const longestPauseMs = durationMs('mysqlStore.longestPause', options.longestPause ?? 250, 10);
-  const turnGrants = options.turnGrants ?? 16;
+  const turnGrants = options.turnGrants ?? TURN_GRANTS;
   if (!Number.isInteger(turnGrants) || turnGrants < 1 || turnGrants > 1_000) {
     throw new LockConfigurationError(
       `Option "turnGrants" of mysqlStore is ${show(turnGrants)}; allowed: a whole number from 1 to 1000.`,

@@ -6,7 +6,7 @@ import { Line } from '../line.js';
 import { LineLockStore } from '../line.lock-store.js';
 import type { LockStore, StoreTraits } from '../lock-store.js';
 import { pollPause } from '../polling.js';
-import { QueueingLockStore, type TurnBounds } from '../queueing.lock-store.js';
+import { QueueingLockStore, TURN_GRANTS, type TurnBounds } from '../queueing.lock-store.js';
 import type { LinkListener } from '../session-link.js';
 import { SessionBackend, type SessionPauses } from '../session.backend.js';
 import { SessionLine } from '../session.line.js';
@@ -36,7 +36,7 @@ export interface PostgresStoreOptions {
    * Default `'refuse'`.
    */
   readonly pooler?: 'refuse' | 'session';
-  /** Callers of one process served in a row before another waiting process gets its turn: 1 to 1000. Default `16`. */
+  /** Callers of one process served in a row before another waiting process gets its turn: 1 to 1000. Default `32`. */
   readonly turnGrants?: number;
   /** The same as a time. Default `'50ms'`. */
   readonly turnTime?: Duration;
@@ -81,7 +81,7 @@ export function postgresStore(options: PostgresStoreOptions): LockStore {
   };
   const safetyLookMs = durationMs('postgresStore.safetyLook', options.safetyLook ?? 500, 10);
   return postgresStoreWith(settings, safetyLookMs, {
-    maxGrants: grantsPerTurn(options.turnGrants ?? 16),
+    maxGrants: grantsPerTurn(options.turnGrants ?? TURN_GRANTS),
     maxTimeMs: durationMs('postgresStore.turnTime', options.turnTime ?? 50, 0),
   });
 }

@@ -6,7 +6,7 @@ import { refuseUnknownOptions } from '../../distributed-lock.options.js';
 import { Line } from '../line.js';
 import { LineLockStore } from '../line.lock-store.js';
 import type { LockStore } from '../lock-store.js';
-import { QueueingLockStore } from '../queueing.lock-store.js';
+import { QueueingLockStore, TURN_GRANTS } from '../queueing.lock-store.js';
 import { RedisBackend } from './redis.backend.js';
 import { checkConnection, type RedisConnection } from '../redis-client/redis.connection.js';
 import { LINE } from './redis.inbox.js';
@@ -34,7 +34,7 @@ export interface RedisStoreOptions {
    * `commandTimeout` to confirm. Not for a Cluster. Default `0`.
    */
   readonly waitReplicas?: number;
-  /** Callers of one process served in a row before another waiting process gets its turn: 1 to 1000. Default `16`. */
+  /** Callers of one process served in a row before another waiting process gets its turn: 1 to 1000. Default `32`. */
   readonly turnGrants?: number;
   /** The same as a time. Default `'50ms'`. */
   readonly turnTime?: Duration;
@@ -90,7 +90,7 @@ export function redisStore(options: RedisStoreOptions): LockStore {
   const inbox = wake === 'push' ? processId : '';
   const backend = new RedisBackend(connect, inbox, timing, waitReplicas);
   const turns = new QueueingLockStore(backend, processId, {
-    maxGrants: grantsPerTurn(options.turnGrants ?? 16),
+    maxGrants: grantsPerTurn(options.turnGrants ?? TURN_GRANTS),
     maxTimeMs: durationMs('redisStore.turnTime', options.turnTime ?? 50, 0),
   });
   return new LineLockStore(turns, new Line(backend.line, turns.traits, `${processId}${LINE}`));

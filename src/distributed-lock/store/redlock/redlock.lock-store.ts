@@ -3,7 +3,7 @@ import { type Duration, durationMs, show } from '../../distributed-lock.duration
 import { LockConfigurationError } from '../../distributed-lock.errors.js';
 import { refuseUnknownOptions } from '../../distributed-lock.options.js';
 import type { LockStore } from '../lock-store.js';
-import { QueueingLockStore } from '../queueing.lock-store.js';
+import { QueueingLockStore, TURN_GRANTS } from '../queueing.lock-store.js';
 import { checkConnection, type RedisConnection } from '../redis-client/redis.connection.js';
 import { RedlockBackend } from './redlock.backend.js';
 
@@ -18,7 +18,7 @@ export interface RedlockStoreOptions {
   readonly nodeTimeout?: Duration;
   /** Longest pause between two looks at a busy key. The pauses start at 5 ms and grow at random. 10 ms or more. Default `'250ms'`. */
   readonly longestPause?: Duration;
-  /** Callers of one process served in a row before another waiting process gets its turn: 1 to 1000. Default `16`. */
+  /** Callers of one process served in a row before another waiting process gets its turn: 1 to 1000. Default `32`. */
   readonly turnGrants?: number;
   /** The same as a time. Default `'50ms'`. */
   readonly turnTime?: Duration;
@@ -43,7 +43,7 @@ export function redlockStore(options: RedlockStoreOptions): LockStore {
     longestPauseMs: durationMs('redlockStore.longestPause', options.longestPause ?? 250, 10),
   });
   return new QueueingLockStore(backend, processId, {
-    maxGrants: grantsPerTurn(options.turnGrants ?? 16),
+    maxGrants: grantsPerTurn(options.turnGrants ?? TURN_GRANTS),
     maxTimeMs: durationMs('redlockStore.turnTime', options.turnTime ?? 50, 0),
   });
 }

@@ -4,7 +4,7 @@ import { type Duration, durationMs, show } from '../../distributed-lock.duration
 import { LockConfigurationError } from '../../distributed-lock.errors.js';
 import { booleanOption, refuseUnknownOptions } from '../../distributed-lock.options.js';
 import type { LockStore } from '../lock-store.js';
-import { QueueingLockStore } from '../queueing.lock-store.js';
+import { QueueingLockStore, TURN_GRANTS } from '../queueing.lock-store.js';
 import { TableBackend } from './table.backend.js';
 import { checkDataSource, TableConnection } from './table.connection.js';
 import type { LockTableType } from './table.dialect.js';
@@ -30,7 +30,7 @@ export interface TableStoreOptions {
   readonly longestPause?: Duration;
   /** How long a row is kept after its last use. At least one hour. Default `'24h'`. */
   readonly keepRows?: Duration;
-  /** Callers of one process served in a row before another waiting process gets its turn: 1 to 1000. Default `16`. */
+  /** Callers of one process served in a row before another waiting process gets its turn: 1 to 1000. Default `32`. */
   readonly turnGrants?: number;
   /** The same as a time. Default `'50ms'`. */
   readonly turnTime?: Duration;
@@ -76,7 +76,7 @@ export function tableStore(options: TableStoreOptions): LockStore {
     keepRowsMs: durationMs('tableStore.keepRows', options.keepRows ?? '24h', SHORTEST_KEEP_MS),
   });
   return new QueueingLockStore(backend, processId, {
-    maxGrants: wholeNumber('turnGrants', options.turnGrants ?? 16, 1_000),
+    maxGrants: wholeNumber('turnGrants', options.turnGrants ?? TURN_GRANTS, 1_000),
     maxTimeMs: durationMs('tableStore.turnTime', options.turnTime ?? 50, 0),
   });
 }
