@@ -33,15 +33,15 @@ export interface LockRequest {
 export interface LockedCall<T> extends LockRequest {
   readonly args: readonly unknown[];
   readonly onTimeout: OnTimeout;
-  /** Runs the method. `manager` is the transaction's, `undefined` without one. */
-  proceed(hold: Hold, manager: unknown): Promise<T>;
+  /** Runs the method, which may throw at once. `manager` is the transaction's, `undefined` without one. */
+  proceed(hold: Hold, manager: unknown): T | Promise<T>;
 }
 
 /** A call whose condition says that it needs no lock. */
 export interface UnlockedCall<T> {
   readonly method: string;
   readonly transaction: TransactionOptions | null;
-  proceed(): Promise<T>;
+  proceed(): T | Promise<T>;
 }
 
 /** The flow of a locked call. */
@@ -76,7 +76,10 @@ export class DistributedLockExecutor {
       return (await this.#notAcquired(call, error)).instead as T;
     }
     try {
-      return await this.locks.inside(hold, () => this.#run(call, hold));
+      const result = await this.locks.inside(hold, () => this.#run(call, hold));
+      // A transaction has looked before its commit; after that it is done, whatever becomes of the lock.
+      if (!this.#runsInTransaction(call)) hold.assertNotLost();
+      return result;
     } catch (error) {
       // A commit may still be on its way: the next holder must not overtake it.
       if (error instanceof CommitOutcomeUnknownError) hold.abandon();
@@ -88,12 +91,12 @@ export class DistributedLockExecutor {
   }
 
   /** Without a lock: in its transaction, if it has one, which is not fenced; an open one is joined, as any method would. */
-  runUnlocked<T>(call: UnlockedCall<T>): Promise<T> {
+  async runUnlocked<T>(call: UnlockedCall<T>): Promise<T> {
     const { method, transaction } = call;
-    if (!transaction || !this.transactions) return call.proceed();
+    if (!transaction || !this.transactions) return await call.proceed();
     // Nothing was locked inside an open transaction, so there is nothing to warn of.
     const options = { ...transaction, onOpenTransaction: 'reject' as const };
-    return this.transactions.run(options, withoutHold(method), () => call.proceed());
+    return await this.transactions.run(options, withoutHold(method), async () => call.proceed());
   }
 
   /**
@@ -116,15 +119,15 @@ export class DistributedLockExecutor {
     return outsideHolds(() => (transactions === null ? work() : transactions.outside(work)));
   }
 
-  async #run<T>(call: LockedCall<T>, hold: ManagedHold): Promise<T> {
-    if (call.transaction && this.transactions) {
-      return this.transactions.run(call.transaction, transactionHold(hold), (manager) =>
-        call.proceed(hold, manager),
-      );
-    }
-    const result = await call.proceed(hold, undefined);
-    hold.assertNotLost();
-    return result;
+  #run<T>(call: LockedCall<T>, hold: ManagedHold): T | Promise<T> {
+    if (!call.transaction || !this.transactions) return call.proceed(hold, undefined);
+    return this.transactions.run(call.transaction, transactionHold(hold), async (manager) =>
+      call.proceed(hold, manager),
+    );
+  }
+
+  #runsInTransaction({ transaction }: LockRequest): boolean {
+    return transaction !== null && this.transactions !== null;
   }
 
   /** Whether the lock shall be held until an open transaction around the call has ended. */

@@ -66,11 +66,11 @@ export class DistributedLockService {
   withLock<T>(key: KeyOrKeys, options: LockOptions, work: (hold: Hold) => Promise<T>): Promise<T>;
   async withLock<T>(key: KeyOrKeys, ...rest: readonly unknown[]): Promise<T> {
     const { options, work } = optionsAndWork(rest, 'withLock');
-    return this.runtime.executor.execute<T>({
+    return await this.runtime.executor.execute<T>({
       ...this.#request('withLock', key, options),
       args: [],
       onTimeout: 'throw',
-      proceed: async (hold) => (await work(hold)) as T,
+      proceed: (hold) => work(hold) as Promise<T>,
     });
   }
 
@@ -103,7 +103,7 @@ export class DistributedLockService {
       transaction: this.runtime.transactionFor(transaction, where, request.admission),
       args: [],
       onTimeout: 'throw',
-      proceed: async (hold, manager) => (await work({ hold, manager })) as T,
+      proceed: (hold, manager) => work({ hold, manager }) as Promise<T>,
     });
   }
 

@@ -164,11 +164,12 @@ function lockedWrapper(method: AnyMethod, locked: LockedMethod): AnyMethod {
       ...optionsOfCall(runtime),
       method: locked.where,
       args,
-      proceed: async (): Promise<unknown> => Reflect.apply(method, this, args),
+      proceed: (): unknown => Reflect.apply(method, this, args),
     };
-    if (!locked.needsLock(this, args)) return executor.runUnlocked(call);
+    if (!locked.needsLock(this, args)) return await executor.runUnlocked(call);
     const signal = locked.signal(this, args);
-    return executor.execute({ ...call, keys: locked.keys(this, args), ...(signal && { signal }) });
+    const keys = locked.keys(this, args);
+    return await executor.execute({ ...call, keys, ...(signal && { signal }) });
   };
 }
 

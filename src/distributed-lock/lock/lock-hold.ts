@@ -28,7 +28,8 @@ type Bounds = Pick<ResolvedTimes, 'holdAtLeastMs' | 'holdAtMostMs'>;
 
 /** One key, held. Lost when its deadline passes, when the store says so, or when the application closes. */
 export class LockHold implements HoldPart {
-  readonly entries = new EntryQueue();
+  /** Made on demand, as the controller below: most holds are never joined. */
+  #entries: EntryQueue | null = null;
   readonly #heldSince = now();
   #state: 'held' | 'lost' | 'released' = 'held';
   #lossReason: LossReason = 'expired';
@@ -78,6 +79,10 @@ export class LockHold implements HoldPart {
   /** When the hold is lost unless it is renewed, on the scale of `distributed-lock.clock.ts`. */
   get deadline(): number {
     return Math.min(this.grant.validUntil, this.#limit, this.#atMost);
+  }
+
+  get entries(): EntryQueue {
+    return (this.#entries ??= new EntryQueue());
   }
 
   get lost(): AbortSignal {
@@ -157,17 +162,14 @@ export class LockHold implements HoldPart {
     await this.end();
   }
 
-  async end(): Promise<void> {
-    if (!this.entries.isIdle) {
+  end(): Promise<void> {
+    if (this.#entries && !this.#entries.isIdle) {
       // A nested call that nobody awaited still relies on the lock; the caller does not wait for it.
-      void this.entries.whenIdle().then(() => this.end());
-      return;
+      void this.#entries.whenIdle().then(() => this.end());
+      return Promise.resolve();
     }
-    try {
-      await this.release();
-    } catch {
-      // Reported as `release-failed`; the outcome of the call is the caller's answer.
-    }
+    // A failure is reported as `release-failed`; the outcome of the call is the caller's answer.
+    return this.release().then(ignore, ignore);
   }
 
   abandon(): void {
@@ -226,3 +228,5 @@ export class LockHold implements HoldPart {
     return new LockLostError(this.key, this.#lossReason);
   }
 }
+
+function ignore(): void {}

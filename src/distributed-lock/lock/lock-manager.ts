@@ -3,7 +3,7 @@ import { LockUpgradeError, LockWaitTimeoutError } from '../distributed-lock.erro
 import type { LockEvents } from '../distributed-lock.events.js';
 import type { ResolvedTimes } from '../distributed-lock.options.js';
 import type { LockKey } from '../key/lock-key.js';
-import type { AcquireRequest, Admission, LockGrant, LockStore } from '../store/lock-store.js';
+import type { Admission, LockGrant, LockStore } from '../store/lock-store.js';
 import { heldByCaller, insideHold } from './current-hold.js';
 import { HoldGroup } from './hold-group.js';
 import { JoinedHold } from './joined-hold.js';
@@ -39,30 +39,16 @@ export class LockManager implements HoldHost {
    * @throws {LockUpgradeError} if the chain holds one of them together with others and cannot join that hold; nothing is acquired.
    * @throws {LockQueueFullError} if too many wait for one of them already; likewise.
    */
-  async enter(
+  enter(
     keys: readonly LockKey[],
     times: ResolvedTimes,
     signal?: AbortSignal,
     admission?: Admission,
   ): Promise<ManagedHold> {
-    for (const key of keys) refuseUpgrade(heldByCaller(this, key), admission);
     const deadline = now() + times.waitTimeMs;
-    const parts: HoldPart[] = [];
-    try {
-      for (const key of keys) {
-        const outer = heldByCaller(this, key);
-        const entering = outer
-          ? this.#join(outer, times, deadline, signal, admission)
-          : this.#acquire(key, times, deadline, signal, admission);
-        parts.push(await entering);
-      }
-    } catch (error) {
-      await Promise.all(parts.toReversed().map((part) => part.end()));
-      throw error;
-    }
-    const [first, ...others] = parts;
-    if (!first) throw new RangeError('enter() needs at least one key');
-    return others.length === 0 ? first : new HoldGroup([first, ...others]);
+    return keys.length === 1
+      ? this.#enterOne(keys[0]!, times, deadline, signal, admission)
+      : this.#enterAll(keys, times, deadline, signal, admission);
   }
 
   /** Runs `work` as the inside of the hold: it may enter the same keys again. */
@@ -88,6 +74,40 @@ export class LockManager implements HoldHost {
     await this.store.close();
   }
 
+  async #enterAll(
+    keys: readonly LockKey[],
+    times: ResolvedTimes,
+    deadline: number,
+    signal?: AbortSignal,
+    admission?: Admission,
+  ): Promise<ManagedHold> {
+    for (const key of keys) refuseUpgrade(heldByCaller(this, key), admission);
+    const parts: HoldPart[] = [];
+    try {
+      for (const key of keys)
+        parts.push(await this.#enterOne(key, times, deadline, signal, admission));
+    } catch (error) {
+      await Promise.all(parts.toReversed().map((part) => part.end()));
+      throw error;
+    }
+    const [first, ...others] = parts;
+    if (!first) throw new RangeError('enter() needs at least one key');
+    return new HoldGroup([first, ...others]);
+  }
+
+  #enterOne(
+    key: LockKey,
+    times: ResolvedTimes,
+    deadline: number,
+    signal?: AbortSignal,
+    admission?: Admission,
+  ): Promise<HoldPart> {
+    const outer = heldByCaller(this, key);
+    return outer
+      ? this.#join(outer, times, deadline, signal, admission)
+      : this.#acquire(key, times, deadline, signal, admission);
+  }
+
   async #join(
     outer: HoldPart,
     { waitTimeMs }: ResolvedTimes,
@@ -95,6 +115,7 @@ export class LockManager implements HoldHost {
     signal?: AbortSignal,
     admission?: Admission,
   ): Promise<HoldPart> {
+    refuseUpgrade(outer, admission);
     const together = admission?.mode === 'shared';
     const entered = await outer.entries.enter(left(deadline), together, signal, outer.lost);
     if (entered) return new JoinedHold(outer);
@@ -108,8 +129,8 @@ export class LockManager implements HoldHost {
     signal?: AbortSignal,
     admission?: Admission,
   ): Promise<HoldPart> {
-    const { waitTimeMs, renew, holdAtMostMs = Infinity } = times;
-    const leaseTimeMs = boundedLease(times.leaseTimeMs, holdAtMostMs);
+    const { waitTimeMs } = times;
+    const leaseTimeMs = boundedLease(times.leaseTimeMs, times.holdAtMostMs ?? Infinity);
     const askedAt = now();
     this.events.emit({ type: 'attempted', key, waitTimeMs });
     const place = this.#place(key, times);
@@ -120,18 +141,24 @@ export class LockManager implements HoldHost {
       ...(signal && { signal }),
       ...(admission && { admission }),
     };
-    let grant: LockGrant;
+    let grant: LockGrant | null;
     try {
-      grant = await this.#grant(request, waitTimeMs, askedAt);
+      grant = await this.store.acquire(request);
     } catch (error) {
       place?.leave();
+      this.events.emit({ type: 'failed', key, waitedMs: now() - askedAt, error });
       throw error;
     }
-    const hold = new LockHold(grant, leaseTimeMs, renew, this, admission?.mode, times);
+    if (!grant) {
+      place?.leave();
+      this.events.emit({ type: 'timed-out', key, waitedMs: now() - askedAt });
+      throw new LockWaitTimeoutError(key, waitTimeMs);
+    }
+    const hold = new LockHold(grant, leaseTimeMs, times.renew, this, admission?.mode, times);
     this.#holds.add(hold);
     if (place) this.#places.set(hold, place.holds());
     this.renewal.add(hold);
-    const { owner, fencingToken } = hold;
+    const { owner, fencingToken } = grant;
     this.events.emit({ type: 'acquired', key, owner, fencingToken, waitedMs: now() - askedAt });
     return hold;
   }
@@ -145,20 +172,6 @@ export class LockManager implements HoldHost {
       this.events.emit({ type: 'failed', key, waitedMs: 0, error });
       throw error;
     }
-  }
-
-  async #grant(request: AcquireRequest, waitTimeMs: number, askedAt: number): Promise<LockGrant> {
-    const { key } = request;
-    let grant: LockGrant | null;
-    try {
-      grant = await this.store.acquire(request);
-    } catch (error) {
-      this.events.emit({ type: 'failed', key, waitedMs: now() - askedAt, error });
-      throw error;
-    }
-    if (grant) return grant;
-    this.events.emit({ type: 'timed-out', key, waitedMs: now() - askedAt });
-    throw new LockWaitTimeoutError(key, waitTimeMs);
   }
 
   #emptyWithin(graceMs: number): Promise<void> {

@@ -5,12 +5,16 @@ import {
   type LossReason,
 } from '../distributed-lock.errors.js';
 import type { LockKey } from '../key/lock-key.js';
+import type { ReleaseResult } from './lock-store.js';
 import type { QueueHost } from './queue-host.js';
 import { QueuePhase } from './queue-phase.js';
 import type { Busy, PassAnswer, TurnSession } from './turn-backend.js';
 import { Standing } from './standing.js';
 import { type Grant, Turn } from './turn.js';
 import { WaitList, type Waiter } from './wait-list.js';
+
+const RELEASED: Promise<ReleaseResult> = Promise.resolve('released');
+const NOT_HELD: Promise<ReleaseResult> = Promise.resolve('not-held');
 
 /**
  * The waiting room of one key in this process. Only the queue as a whole contends in the backend, under one owner id at a
@@ -69,20 +73,20 @@ export class KeyQueue {
     return true;
   }
 
-  /** The current caller is done. @returns whether the key was still held. */
-  release(grant: Grant): Promise<boolean> {
-    if (this.#grant !== grant) return Promise.resolve(false);
+  /** The current caller is done. */
+  release(grant: Grant): Promise<ReleaseResult> {
+    if (this.#grant !== grant) return NOT_HELD;
     const turn = grant.turn;
     this.#grant = null;
     if (turn.isOver) {
       this.#drop(turn);
-      return Promise.resolve(false);
+      return NOT_HELD;
     }
     const next = this.#waiters.first;
     if (!next) return this.#giveBack(turn);
     if (!turn.mayGoOn(this.host.maxGrants, this.host.maxTurnMs)) return this.#pass(turn, next);
     this.#serve(turn, next);
-    return Promise.resolve(true);
+    return RELEASED;
   }
 
   /** The backend does not honour the turn any more. */
@@ -213,7 +217,7 @@ export class KeyQueue {
   }
 
   /** Asks whether another process waits; else the turn goes on. */
-  async #pass(turn: Turn, next: Waiter): Promise<boolean> {
+  async #pass(turn: Turn, next: Waiter): Promise<ReleaseResult> {
     this.#phase.enter('asking');
     this.#standing.woken = false;
     const { leaseTimeMs } = next.request;
@@ -229,29 +233,29 @@ export class KeyQueue {
     }
   }
 
-  #passed(turn: Turn, answer: PassAnswer, leaseTimeMs: number, sentAt: number): boolean {
+  #passed(turn: Turn, answer: PassAnswer, leaseTimeMs: number, sentAt: number): ReleaseResult {
     if (answer.outcome === 'continues') {
       turn.restart(leaseTimeMs, sentAt, answer.tokens);
       this.#granted(turn);
-      return true;
+      return 'released';
     }
     this.#standing.forgetOwner();
     if (answer.outcome === 'lost') {
       this.#goOn();
-      return false;
+      return 'not-held';
     }
     this.#standing.queuedAgain(answer.since);
     this.#waitOrAsk(answer.retryInMs, true);
-    return true;
+    return 'released';
   }
 
   /** Nobody here waits: the key goes to another process, or is free. A caller that comes now asks at once, behind this command. */
-  async #giveBack(turn: Turn): Promise<boolean> {
+  async #giveBack(turn: Turn): Promise<ReleaseResult> {
     this.#standing.forgetOwner();
     this.#phase.enter('idle');
     try {
       const { held } = await this.host.backend.giveBack(turn.ref, false);
-      return held;
+      return held ? 'released' : 'not-held';
     } catch (error) {
       void this.host.giveBack(this.key, turn.owner);
       throw error;

@@ -110,10 +110,9 @@ export class QueueingLockStore implements LockStore, QueueHost, WaiterHost {
 
   release(grant: LockGrant, keepForMs = 0): Promise<ReleaseResult> {
     const held = this.#held(grant);
-    if (!held) return NOT_HELD;
+    if (!held) return Promise.resolve('not-held');
     const isKept = keepForMs > 0 && !held.grant.turn.isOver;
-    const released = isKept ? this.#keep(held, keepForMs) : held.queue.release(held.grant);
-    return released.then(releaseResult);
+    return isKept ? this.#keep(held, keepForMs) : held.queue.release(held.grant);
   }
 
   abandon(grant: LockGrant): void {
@@ -182,7 +181,7 @@ export class QueueingLockStore implements LockStore, QueueHost, WaiterHost {
   async #keep(
     { queue, grant }: { queue: KeyQueue; grant: Grant },
     forMs: number,
-  ): Promise<boolean> {
+  ): Promise<ReleaseResult> {
     const { key, owner } = grant.turn;
     const until = now() + forMs;
     this.#abandoned.set(owner, until);
@@ -191,10 +190,10 @@ export class QueueingLockStore implements LockStore, QueueHost, WaiterHost {
     queue.abandon(grant);
     if (!kept) {
       this.#kept.in(forMs, () => this.giveBack(key, owner));
-      return true;
+      return 'released';
     }
     try {
-      return await kept;
+      return (await kept) ? 'released' : 'not-held';
     } catch (error) {
       void this.#untold.tell({ key, owner }, () => false, until);
       throw error;
@@ -219,10 +218,4 @@ export class QueueingLockStore implements LockStore, QueueHost, WaiterHost {
     if (trouble === null) return waiter.resolve(null);
     waiter.reject(unavailable(this.traits.name, queue.key, trouble));
   }
-}
-
-const NOT_HELD: Promise<ReleaseResult> = Promise.resolve('not-held');
-
-function releaseResult(held: boolean): ReleaseResult {
-  return held ? 'released' : 'not-held';
 }
