@@ -70,8 +70,8 @@ async function churn({ namespace, keys }) {
       left -= 1;
       const key = lockKey(`churn:${process.hrtime.bigint()}:${left}`);
       const grant = await store.acquire({ key, leaseTimeMs: 10_000, waitTimeMs: 10_000 });
-      // As a store would that keeps the queue of every key that it has seen.
-      if (breaks === 'remembers') remembered.push({ key, grant, waiters: new Map(), told: [] });
+      // As a store would that keeps the queue of every key that it has seen, with room for its callers.
+      if (breaks === 'remembers') remembered.push({ key, grant, waiters: Array(500).fill(null) });
       await store.release(grant);
     }
   };
