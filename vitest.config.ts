@@ -44,7 +44,7 @@ const WITH_TYPEORM_03 = [
 export default defineConfig({
   test: {
     // Half of the time is spent waiting for leases and servers, so there are more workers than cores.
-    maxWorkers: 4,
+    maxWorkers: 3,
     reporters: ['default', './test/support/contract-table.ts'],
     projects: [
       {
@@ -62,6 +62,18 @@ export default defineConfig({
         test: {
           name: 'services',
           include: ['test/**/*.e2e-spec.ts'],
+          globalSetup: ['test/support/global-setup.ts'],
+          testTimeout: 60_000,
+          hookTimeout: 120_000,
+        },
+      },
+      {
+        plugins,
+        resolve: { alias },
+        test: {
+          // Proof that the fault contract can fail, by stores that are broken: of interest to whoever changes it, and to CI.
+          name: 'long',
+          include: ['test/**/*.long-spec.ts'],
           globalSetup: ['test/support/global-setup.ts'],
           testTimeout: 60_000,
           hookTimeout: 120_000,

@@ -10,8 +10,8 @@ const SCRIPT = fileURLToPath(new URL('workers/paying-worker.mjs', import.meta.ur
 /** Holders that are frozen at a time, each of a lock of its own. */
 const KEYS = 10;
 const ids = Array.from({ length: KEYS }, (_, index) => index + 1);
-const LEASE_MS = 300;
-const MAX_HOLD_MS = 500;
+const LEASE_MS = 700;
+const MAX_HOLD_MS = 900;
 
 describeWith('redis', 'postgres')(
   'a process that is frozen (SIGSTOP) while it holds a lock',
