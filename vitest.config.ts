@@ -44,7 +44,7 @@ const WITH_TYPEORM_03 = [
 export default defineConfig({
   test: {
     // Half of the time is spent waiting for leases and servers, so there are more workers than cores.
-    maxWorkers: 3,
+    maxWorkers: 4,
     reporters: ['default', './test/support/contract-table.ts'],
     projects: [
       {

@@ -45,10 +45,9 @@ export class LockManager implements HoldHost {
     signal?: AbortSignal,
     admission?: Admission,
   ): Promise<ManagedHold> {
-    const deadline = now() + times.waitTimeMs;
     return keys.length === 1
-      ? this.#enterOne(keys[0]!, times, deadline, signal, admission)
-      : this.#enterAll(keys, times, deadline, signal, admission);
+      ? this.#enterOne(keys[0]!, times, times.waitTimeMs, signal, admission)
+      : this.#enterAll(keys, times, signal, admission);
   }
 
   /** Runs `work` as the inside of the hold: it may enter the same keys again. */
@@ -77,15 +76,15 @@ export class LockManager implements HoldHost {
   async #enterAll(
     keys: readonly LockKey[],
     times: ResolvedTimes,
-    deadline: number,
     signal?: AbortSignal,
     admission?: Admission,
   ): Promise<ManagedHold> {
     for (const key of keys) refuseUpgrade(heldByCaller(this, key), admission);
+    const deadline = now() + times.waitTimeMs;
     const parts: HoldPart[] = [];
     try {
       for (const key of keys)
-        parts.push(await this.#enterOne(key, times, deadline, signal, admission));
+        parts.push(await this.#enterOne(key, times, left(deadline), signal, admission));
     } catch (error) {
       await Promise.all(parts.toReversed().map((part) => part.end()));
       throw error;
@@ -98,26 +97,26 @@ export class LockManager implements HoldHost {
   #enterOne(
     key: LockKey,
     times: ResolvedTimes,
-    deadline: number,
+    leftMs: number,
     signal?: AbortSignal,
     admission?: Admission,
   ): Promise<HoldPart> {
     const outer = heldByCaller(this, key);
     return outer
-      ? this.#join(outer, times, deadline, signal, admission)
-      : this.#acquire(key, times, deadline, signal, admission);
+      ? this.#join(outer, times, leftMs, signal, admission)
+      : this.#acquire(key, times, leftMs, signal, admission);
   }
 
   async #join(
     outer: HoldPart,
     { waitTimeMs }: ResolvedTimes,
-    deadline: number,
+    leftMs: number,
     signal?: AbortSignal,
     admission?: Admission,
   ): Promise<HoldPart> {
     refuseUpgrade(outer, admission);
     const together = admission?.mode === 'shared';
-    const entered = await outer.entries.enter(left(deadline), together, signal, outer.lost);
+    const entered = await outer.entries.enter(leftMs, together, signal, outer.lost);
     if (entered) return new JoinedHold(outer);
     throw new LockWaitTimeoutError(outer.key, waitTimeMs);
   }
@@ -125,7 +124,7 @@ export class LockManager implements HoldHost {
   async #acquire(
     key: LockKey,
     times: ResolvedTimes,
-    deadline: number,
+    leftMs: number,
     signal?: AbortSignal,
     admission?: Admission,
   ): Promise<HoldPart> {
@@ -137,7 +136,7 @@ export class LockManager implements HoldHost {
     const request = {
       key,
       leaseTimeMs,
-      waitTimeMs: left(deadline),
+      waitTimeMs: leftMs,
       ...(signal && { signal }),
       ...(admission && { admission }),
     };
