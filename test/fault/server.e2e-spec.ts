@@ -110,8 +110,9 @@ describe.skipIf(!inject('canStartRedis'))('a Redis in trouble', () => {
       expect((waited as LockStoreUnavailableError).detail).toMatch(detail);
       const waiting = [locks, other].map((it) => it.enter(key, { waitTimeMs: 20_000 }));
       await end(broken);
-      const [first, second] = waiting.map((it) => it.then((hold) => hold.release()));
-      expect(await Promise.all([first, second])).toEqual(['released', 'released']);
+      // Not release(): the answers of a demoted master may be followed by a grant on the connection that is being left because of
+      // them. Then the release is told on the next one, and the other waiter is served after that.
+      await Promise.all(waiting.map((it) => it.then((hold) => hold.end())));
       await contend([locks, other], key, 5);
       await broken.untilNothingIsLeft(key);
     });
