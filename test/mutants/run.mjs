@@ -25,9 +25,10 @@ async function copyOfProject() {
 
 /** @returns whether the spec passes, and what it printed. A spec that hangs does not pass. */
 function run(directory, spec) {
-  const project = spec.endsWith('.e2e-spec.ts') ? 'services' : 'unit';
+  const projects = spec.endsWith('.e2e-spec.ts') ? ['services'] : ['unit', 'virtual-time'];
   const vitest = join(directory, 'node_modules/vitest/vitest.mjs');
-  const args = [vitest, 'run', '--project', project, '--bail', '1', spec];
+  const named = projects.flatMap((project) => ['--project', project]);
+  const args = [vitest, 'run', ...named, '--bail', '1', spec];
   return new Promise((resolve) => {
     const child = spawn(process.execPath, args, {
       cwd: directory,

@@ -13,7 +13,9 @@ import { raceTogether } from 'nestjs-distributed-lock/testing';
 import { describe, expect, it } from 'vitest';
 import { NotedTransactions, Occupancy, startApp, storeWith } from './support.js';
 
-const withStore = (store: LockStore = memoryStore()) => DistributedLockModule.forRoot({ store });
+/** What a test leaves held need not be waited for. */
+const withStore = (store: LockStore = memoryStore()) =>
+  DistributedLockModule.forRoot({ store, shutdownGrace: 0 });
 
 /** A store that can only exclude. */
 const plainStore = (fair: 'process' | 'fifo' = 'process'): LockStore =>

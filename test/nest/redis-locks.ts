@@ -14,6 +14,7 @@ export function redisLocks(
     useFactory: () => ({
       store: redisStore({ connection: redisUrl() }),
       namespace,
+      shutdownGrace: 0, // what a test leaves held need not be waited for
       ...options,
     }),
   });
