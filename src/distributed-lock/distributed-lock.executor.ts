@@ -22,7 +22,7 @@ export interface LockRequest {
   /** Sorted, without duplicates. */
   readonly keys: readonly LockKey[];
   readonly times: ResolvedTimes;
-  readonly signal?: AbortSignal;
+  readonly signal?: AbortSignal | undefined;
   /** Default: one holder at a time, in the store's own order. */
   readonly admission?: Admission | undefined;
   /** `null`: without a transaction. */

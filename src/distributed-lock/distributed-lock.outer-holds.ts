@@ -10,7 +10,7 @@ import type { OuterTransaction } from './transaction/transaction-runner.js';
 interface Request {
   readonly keys: readonly LockKey[];
   readonly times: ResolvedTimes;
-  readonly signal?: AbortSignal;
+  readonly signal?: AbortSignal | undefined;
   readonly admission?: Admission | undefined;
 }
 

@@ -54,6 +54,9 @@ const LOCK_OPTIONS = [
  * `LockInsideTransactionError` inside an open transaction.
  */
 export class DistributedLockService {
+  /** What a call without options asks for; the same for all of them, so it is worked out once. */
+  #plain: Pick<LockRequest, 'times' | 'admission'> | null = null;
+
   constructor(private readonly runtime: LockRuntime) {}
 
   /** What happens to the locks of this module. */
@@ -64,14 +67,19 @@ export class DistributedLockService {
   /** Runs `work` under the lock, without a transaction, and releases on every path. */
   withLock<T>(key: KeyOrKeys, work: (hold: Hold) => Promise<T>): Promise<T>;
   withLock<T>(key: KeyOrKeys, options: LockOptions, work: (hold: Hold) => Promise<T>): Promise<T>;
-  async withLock<T>(key: KeyOrKeys, ...rest: readonly unknown[]): Promise<T> {
-    const { options, work } = optionsAndWork(rest, 'withLock');
-    return await this.runtime.executor.execute<T>({
-      ...this.#request('withLock', key, options),
-      args: [],
-      onTimeout: 'throw',
-      proceed: (hold) => work(hold) as Promise<T>,
-    });
+  withLock<T>(key: KeyOrKeys, ...rest: readonly unknown[]): Promise<T> {
+    // What is wrong with the call rejects. (An `async` function would make one more promise for each call.)
+    try {
+      const { options, work } = optionsAndWork(rest, 'withLock');
+      return this.runtime.executor.execute<T>({
+        ...this.#request('withLock', key, options),
+        args: [],
+        onTimeout: 'throw',
+        proceed: (hold) => work(hold) as Promise<T>,
+      });
+    } catch (error) {
+      return Promise.reject(error);
+    }
   }
 
   /**
@@ -112,7 +120,7 @@ export class DistributedLockService {
    *
    * @throws {LockWaitTimeoutError} if another owner kept the key for the wait time.
    */
-  async acquire(key: KeyOrKeys, options: LockOptions = {}): Promise<Hold> {
+  async acquire(key: KeyOrKeys, options: LockOptions = NO_OPTIONS): Promise<Hold> {
     return this.runtime.executor.acquire(this.#request('acquire', key, options));
   }
 
@@ -177,6 +185,10 @@ export class DistributedLockService {
   }
 
   #request(method: string, key: unknown, options: unknown): LockRequest {
+    if (options === NO_OPTIONS) {
+      const { times, admission } = (this.#plain ??= this.#ofOptions(method, NO_OPTIONS));
+      return { method: label(method), keys: lockKeys(key), times, admission, transaction: null };
+    }
     const where = `${label(method)}: `;
     if (typeof options !== 'object' || options === null) {
       throw new LockConfigurationError(
@@ -190,16 +202,21 @@ export class DistributedLockService {
         `Option "${where}signal" is ${show(signal)}; allowed: an AbortSignal.`,
       );
     }
+    const { times, admission } = this.#ofOptions(method, given);
+    const keys = lockKeys(key);
+    return { method: label(method), keys, times, signal, admission, transaction: null };
+  }
+
+  #ofOptions(method: string, given: LockOptions): Pick<LockRequest, 'times' | 'admission'> {
     return {
-      method: label(method),
-      keys: lockKeys(key),
-      times: resolveTimes(given, this.runtime.times, where),
+      times: resolveTimes(given, this.runtime.times, `${label(method)}: `),
       admission: this.runtime.admissionFor(given, label(method)),
-      transaction: null,
-      ...(signal && { signal }),
     };
   }
 }
+
+/** The options of a call that gives none. */
+const NO_OPTIONS: LockOptions = Object.freeze({});
 
 function label(method: string): string {
   return `DistributedLockService.${method}`;
@@ -215,9 +232,9 @@ function optionsAndWork(
   rest: readonly unknown[],
   method: string,
 ): { options: unknown; work: (given: unknown) => Promise<unknown> } {
-  const [options, work] = rest.length > 1 ? rest : [{}, rest[0]];
+  const [options, work] = rest.length > 1 ? rest : [NO_OPTIONS, rest[0]];
   if (typeof work === 'function') {
-    return { options: options ?? {}, work: work as (given: unknown) => Promise<unknown> };
+    return { options: options ?? NO_OPTIONS, work: work as (given: unknown) => Promise<unknown> };
   }
   throw new LockConfigurationError(
     `${label(method)}: the work is ${show(work)}; allowed: an async function.`,

@@ -271,7 +271,7 @@ export const MUTANTS = [
   {
     what: 'turn numbers start again when the data is lost',
     file: `${LUA}batch.lua`,
-    find: "turn = now[1] .. string.rep('0', 6 - #now[2]) .. now[2]",
+    find: "turn = now[1] .. string.sub('00000', #now[2]) .. now[2]",
     replace: "turn, seen = '0', '0'",
     spec: STORE,
   },

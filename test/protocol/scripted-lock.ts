@@ -1,6 +1,10 @@
 import { randomUUID } from 'node:crypto';
 import { Redis } from 'ioredis';
 import {
+  commandText,
+  type LockCommand,
+} from '../../src/distributed-lock/store/redis/redis.batches.js';
+import {
   type ScriptConnection,
   withScripts,
 } from '../../src/distributed-lock/store/redis/redis.scripts.js';
@@ -54,8 +58,9 @@ export class ScriptedLock {
 
   async acquire(owner: string, process: string, it: AcquireArguments = {}): Promise<AcquireReply> {
     const queue = it.more ? '2' : it.wait ? '1' : '0';
-    const args = [owner, queue, it.leaseMs ?? 10_000, it.since ?? '0'];
-    const reply = await this.#command('acquire', process, args, it);
+    const { leaseMs = 10_000, since } = it;
+    const command = { command: 'acquire', queue, leaseMs, since: since ?? null } as const;
+    const reply = await this.#command(command, owner, process, it);
     return typeof reply === 'string'
       ? [1, reply]
       : ([0, ...(reply as [number, string, string])] as const);
@@ -67,8 +72,8 @@ export class ScriptedLock {
     process: string,
     it: LeaveArguments = {},
   ): Promise<readonly [number, number]> {
-    const args = [owner, it.more ? '2' : '0', '', '0'];
-    const reply = (await this.#command('release', process, args, it)) as number | [number];
+    const command = { command: 'release', queue: it.more ? '2' : '0' } as const;
+    const reply = (await this.#command(command, owner, process, it)) as number | [number];
     return typeof reply === 'number' ? [reply, 0] : [reply[0], 1];
   }
 
@@ -77,7 +82,8 @@ export class ScriptedLock {
     process: string,
     it: LeaveArguments & AcquireArguments = {},
   ): Promise<unknown> {
-    return this.#command('pass', process, [owner, '2', it.leaseMs ?? 10_000, '0'], it);
+    const { leaseMs = 10_000 } = it;
+    return this.#command({ command: 'pass', queue: '2', leaseMs }, owner, process, it);
   }
 
   renew(turn: string, owner: string, leaseMs: number): Promise<unknown> {
@@ -165,14 +171,16 @@ export class ScriptedLock {
   }
 
   async #command(
-    name: string,
+    command: Omit<LockCommand, 'key' | 'owner'>,
+    owner: string,
     process: string,
-    args: readonly (string | number)[],
     { seen = '0', patienceMs = 100, claimMs = 2_000 }: LeaveArguments & AcquireArguments,
   ): Promise<unknown> {
     const keys = [this.fence, this.lock, this.waiting];
-    const about = [process, String(seen), `${patienceMs * 1_000}:${claimMs}:1:${this.inbox}`];
-    const call = [keys.length, ...keys, ...about, name, ...args];
+    const about = `${process}:${patienceMs * 1_000}:${claimMs}:1:${this.inbox}`;
+    const { leaseMs = 0 } = command;
+    const args = [about, String(seen), leaseMs, commandText(command, leaseMs), owner];
+    const call = [keys.length, ...keys, ...args];
     const [answer] = (await this.client.lockBatch(call)) as unknown[];
     if (answer instanceof Error) throw answer;
     return answer;

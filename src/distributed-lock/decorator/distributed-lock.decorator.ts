@@ -144,7 +144,7 @@ export function DistributedLock(first: unknown, second?: unknown): LockedMethodD
   };
 }
 
-/** A wrapper is async to the caller: what is wrong with the call rejects, it does not throw. */
+/** What is wrong with the call rejects, it does not throw. (A function that is `async` by itself would make one more promise for each call.) */
 function lockedWrapper(method: AnyMethod, locked: LockedMethod): AnyMethod {
   const { options, where } = locked;
   const optionsOfCall = oncePerRuntime((runtime) => {
@@ -157,19 +157,21 @@ function lockedWrapper(method: AnyMethod, locked: LockedMethod): AnyMethod {
     };
   });
 
-  return async function (this: unknown, ...args: unknown[]): Promise<unknown> {
-    const runtime = runtimeOf(this, locked.use, locked.where);
-    const { executor } = runtime;
-    const call = {
-      ...optionsOfCall(runtime),
-      method: locked.where,
-      args,
-      proceed: (): unknown => Reflect.apply(method, this, args),
-    };
-    if (!locked.needsLock(this, args)) return await executor.runUnlocked(call);
-    const signal = locked.signal(this, args);
-    const keys = locked.keys(this, args);
-    return await executor.execute({ ...call, keys, ...(signal && { signal }) });
+  return function (this: unknown, ...args: unknown[]): Promise<unknown> {
+    try {
+      const runtime = runtimeOf(this, locked.use, where);
+      const { executor } = runtime;
+      const { times, admission, transaction, onTimeout } = optionsOfCall(runtime);
+      const proceed = (): unknown => Reflect.apply(method, this, args);
+      if (!locked.needsLock(this, args))
+        return executor.runUnlocked({ method: where, transaction, proceed });
+      const signal = locked.signal(this, args);
+      const keys = locked.keys(this, args);
+      const request = { method: where, keys, times, signal, admission, transaction };
+      return executor.execute({ ...request, args, onTimeout, proceed });
+    } catch (error) {
+      return Promise.reject(error);
+    }
   };
 }
 

@@ -38,7 +38,7 @@ export class LockHold implements HoldPart {
   #lost: AbortController | null = null;
   /** End of the lease as a hard limit; `Infinity` while renewed. */
   #limit: number;
-  /** Until when it may be held at most, and until when the key stays closed at least. */
+  /** Until when it may be held at most, and until when the key stays closed at least; `0`: as long as it is held. */
   readonly #atMost: number;
   readonly #atLeast: number;
 
@@ -52,7 +52,7 @@ export class LockHold implements HoldPart {
   ) {
     this.#limit = renews ? Infinity : this.#heldSince + leaseTimeMs;
     this.#atMost = this.#heldSince + (bounds.holdAtMostMs ?? Infinity);
-    this.#atLeast = this.#heldSince + (bounds.holdAtLeastMs ?? 0);
+    this.#atLeast = bounds.holdAtLeastMs ? this.#heldSince + bounds.holdAtLeastMs : 0;
     grant.onLost = (reason) => this.lose(reason);
   }
 
@@ -209,7 +209,7 @@ export class LockHold implements HoldPart {
   }
 
   #giveBack(): Promise<ReleaseResult> {
-    const keepForMs = this.#atLeast - now();
+    const keepForMs = this.#atLeast === 0 ? 0 : this.#atLeast - now();
     const { store } = this.host;
     return keepForMs > 0 ? store.release(this.grant, keepForMs) : store.release(this.grant);
   }

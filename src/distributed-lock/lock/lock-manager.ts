@@ -133,16 +133,9 @@ export class LockManager implements HoldHost {
     const askedAt = now();
     this.events.emit({ type: 'attempted', key, waitTimeMs });
     const place = this.#place(key, times);
-    const request = {
-      key,
-      leaseTimeMs,
-      waitTimeMs: leftMs,
-      ...(signal && { signal }),
-      ...(admission && { admission }),
-    };
     let grant: LockGrant | null;
     try {
-      grant = await this.store.acquire(request);
+      grant = await this.store.acquire({ key, leaseTimeMs, waitTimeMs: leftMs, signal, admission });
     } catch (error) {
       place?.leave();
       this.events.emit({ type: 'failed', key, waitedMs: now() - askedAt, error });

@@ -138,10 +138,10 @@ export class KeyQueue {
     const first = this.#waiters.first!;
     const { leaseTimeMs, waitTimeMs } = first.request;
     const more = this.#waiters.size > 1;
-    const request = this.#standing.request(waitTimeMs > 0 || more);
+    const request = this.#standing.request(this.key, leaseTimeMs, waitTimeMs > 0 || more, more);
     const sentAt = now();
     try {
-      const answer = await this.host.backend.take({ key: this.key, leaseTimeMs, more, ...request });
+      const answer = await this.host.backend.take(request);
       this.#standing.answered();
       if (!answer.granted) return this.#busy(answer, request.wait);
       const { tokens, session } = answer;

@@ -46,11 +46,11 @@ export interface AcquireRequest {
   readonly key: LockKey;
   readonly leaseTimeMs: number;
   /** Default: one holder at a time, in the store's own order. Never more than the store {@link StoreTraits.offers | offers}. */
-  readonly admission?: Admission;
+  readonly admission?: Admission | undefined;
   /** How long to queue; `0` tries once. */
   readonly waitTimeMs: number;
   /** Ends the wait; the attempt rejects with the signal's reason. */
-  readonly signal?: AbortSignal;
+  readonly signal?: AbortSignal | undefined;
 }
 
 /** The store's word that an owner has the key. Made by the store, handed back to it on renewal and release. */

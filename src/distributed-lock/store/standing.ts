@@ -1,4 +1,5 @@
 import type { LockStoreUnavailableError } from '../distributed-lock.errors.js';
+import type { LockKey } from '../key/lock-key.js';
 import type { QueueHost } from './queue-host.js';
 import type { Busy, TakeRequest } from './turn-backend.js';
 
@@ -37,12 +38,12 @@ export class Standing {
     return this.#heard;
   }
 
-  /** What the next request says about this process. */
-  request(wait: boolean): Pick<TakeRequest, 'owner' | 'since' | 'attempt' | 'wait'> {
+  /** The next request of this process. */
+  request(key: LockKey, leaseTimeMs: number, wait: boolean, more: boolean): TakeRequest {
     if (wait) this.#traces = true;
     this.woken = false;
     const owner = (this.#owner ??= this.owners.newOwner());
-    return { owner, since: this.#since, attempt: this.#attempt, wait };
+    return { key, owner, leaseTimeMs, wait, more, since: this.#since, attempt: this.#attempt };
   }
 
   answered(): void {

@@ -49,7 +49,8 @@ export class RedisBackend implements TurnBackend {
    * Turn numbers have 16 digits (or are '0'), so they compare as text.
    */
   #seen = '0';
-  #wakeUp = '';
+  /** What every call says about this process: see `batch.lua`. */
+  #about = '';
 
   constructor(
     connect: () => LockConnections,
@@ -59,7 +60,7 @@ export class RedisBackend implements TurnBackend {
     /** Replicas that must have a turn before it is granted; `0` for none. */
     private readonly waitReplicas: number,
   ) {
-    this.#link = new RedisLink(connect, timing, () => this.#about());
+    this.#link = new RedisLink(connect, timing, () => [this.#about, this.#seen]);
     this.line = new RedisLine(this.#link, process !== '', timing.claimMs, {
       seen: () => this.#seen,
       tokens: (turn) => this.#tokens(turn),
@@ -90,7 +91,8 @@ export class RedisBackend implements TurnBackend {
     });
     const { patienceMs, claimMs } = this.timing;
     const counted = flag(!this.#link.isCluster);
-    this.#wakeUp = `${Math.round(patienceMs * 1_000)}:${Math.ceil(claimMs)}:${counted}:${this.#link.keyspace.inbox}`;
+    const wakeUp = `${Math.round(patienceMs * 1_000)}:${Math.ceil(claimMs)}:${counted}:${this.#link.keyspace.inbox}`;
+    this.#about = `${this.process}:${wakeUp}`;
     await this.#probe();
   }
 
@@ -222,11 +224,6 @@ export class RedisBackend implements TurnBackend {
       checkProbe(failed as string[]);
     }
     if (this.waitReplicas > 0) await this.#link.replicas(null, 0, 1);
-  }
-
-  /** What every call says about this process: see `batch.lua`. */
-  #about(): readonly string[] {
-    return [this.process, this.#seen, this.#wakeUp];
   }
 
   #tokens(turn: string): TokenBlock {

@@ -35,8 +35,8 @@ export interface BatchLink {
   /** Whether keys of different locks can be in one call. In a Cluster they share a slot, which two locks hardly ever do. */
   readonly takesTogether: boolean;
   readonly keyspace: RedisKeyspace;
-  /** What each call says about the process that asks, as `batch.lua` takes it. */
-  about(): readonly string[];
+  /** What each call says about the process that asks, and the highest turn number that it has seen, as `batch.lua` takes them. */
+  about(): readonly [process: string, seen: string];
   /** Sends a call, and tells what came of it. @param key of a single command, for errors. */
   call(
     key: LockKey | null,
@@ -108,11 +108,20 @@ export class CommandBatches {
       const { lock, waiting } = keyspace.of(command.key);
       call.push(lock, waiting);
     }
-    call.push(...this.link.about());
-    for (const { command } of batch) {
-      const { owner, queue, leaseMs, since } = command;
-      call.push(command.command, owner, queue, leaseMs ?? '', since ?? '0');
-    }
+    const leaseMs =
+      batch.find(({ command }) => command.leaseMs !== undefined)?.command.leaseMs ?? 0;
+    const [process, seen] = this.link.about();
+    call.push(process, seen, leaseMs);
+    for (const { command } of batch) call.push(commandText(command, leaseMs), command.owner);
     return call;
   }
+}
+
+/** A command as `batch.lua` reads it. @param callLeaseMs the lease that the call says for all. */
+export function commandText(
+  { command, queue, leaseMs, since }: Omit<LockCommand, 'key' | 'owner'>,
+  callLeaseMs: number,
+): string {
+  const isCommon = (leaseMs === undefined || leaseMs === callLeaseMs) && (since ?? '0') === '0';
+  return isCommon ? command + queue : `${command}${queue}:${leaseMs ?? callLeaseMs}:${since ?? 0}`;
 }

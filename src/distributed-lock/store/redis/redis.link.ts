@@ -50,8 +50,7 @@ export class RedisLink implements BatchLink {
     /** Called at each `open`: a store that was closed can be opened again, with connections of its own. */
     private readonly connect: () => LockConnections,
     private readonly timing: LinkTiming,
-    /** What each call says about the process that asks, as `batch.lua` takes it. */
-    readonly about: () => readonly string[],
+    readonly about: BatchLink['about'],
   ) {
     const { commandTimeoutMs } = timing;
     // After this process was blocked, timers come before answers that have long arrived: those are read first.

@@ -1,5 +1,5 @@
--- Of `batch.lua`: how its commands wake.
-local patience, claim, counted, inbox = string.match(ARGV[3], '^(%d+):(%d+):(%d):(.*)$')
+-- Of `batch.lua`: who asks, and how its commands wake.
+local process, patience, claim, counted, inbox = string.match(ARGV[1], '^([^:]*):(%d+):(%d+):(%d):(.*)$')
 
 -- The key, which is the message: what stands between the braces, with its `%`, `{` and `}` as they were.
 local function key_of(lock)
