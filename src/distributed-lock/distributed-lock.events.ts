@@ -29,6 +29,8 @@ export type LockEvent =
       readonly heldMs: number;
       readonly error: unknown;
     } & OfHold)
+  /** Somebody of this process has ended so many holds of the key: see `DistributedLockService.forceRelease`. */
+  | ({ readonly type: 'force-released'; readonly holds: number } & OfKey)
   /** A candidate became leader. */
   | ({ readonly type: 'elected' } & OfHold)
   /** Its term is over; `resigned` where it stepped down by itself. */

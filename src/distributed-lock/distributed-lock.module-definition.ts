@@ -89,6 +89,9 @@ function logTrouble(event: LockEvent): void {
       `Lock "${event.key}" was lost after ${Math.round(event.heldMs)} ms (${event.reason}).`,
     );
   }
+  if (event.type === 'force-released') {
+    logger.warn(`Lock "${event.key}": ${event.holds} holds were ended by force.`);
+  }
   if (event.type === 'leadership-failed') {
     logger.warn(`Leader "${event.key}": ${event.during} failed: ${String(event.error)}`);
   }

@@ -5,6 +5,7 @@ import type { LockEvents } from './distributed-lock.events.js';
 import type { LockRequest } from './distributed-lock.executor.js';
 import type { LeaderCallbacks, Leadership } from './distributed-lock.leadership.js';
 import { LockMutex } from './distributed-lock.mutex.js';
+import { forceReleaseLock, inspectLock, type LockState } from './distributed-lock.operator.js';
 import {
   type LockOptions,
   refuseUnknownOptions,
@@ -173,6 +174,34 @@ export class DistributedLockService {
     });
     const { maxWaiters: _ofCalls, ...times } = request.times;
     return this.runtime.stand({ ...request, times }, options);
+  }
+
+  /**
+   * Who holds the lock now, and who waits: for an operator, not for a decision of a program, since the answer may be over when it is read.
+   *
+   * @throws {LockConfigurationError} if the store cannot say (trait `inspects`).
+   * @throws {LockStoreUnavailableError} if the store cannot answer.
+   */
+  async inspect(key: string): Promise<LockState> {
+    return inspectLock(this.runtime.executor.locks.store, key);
+  }
+
+  /**
+   * Ends every hold of the lock, whoever has it, and lets the next waiters in: a last resort for an operator. The evicted holder goes on running until it is told
+   * (`hold.lost`, reason `taken-over` or `session-ended`): at once where it can be, else at its next renewal. What it has not committed by then is refused by the fence,
+   * if its successor has entered a transaction; anything else it does is not undone. See `docs/operations.md`.
+   *
+   * Where the store's trait `forceRelease` is `session`, every other hold of the evicted process ends with it.
+   *
+   * @returns how many holds of this key were ended; `0` if nobody held it.
+   * @throws {LockConfigurationError} if the store cannot (trait `forceRelease`), or its server does not permit it.
+   * @throws {LockStoreUnavailableError} if the store cannot answer; it may have been done.
+   */
+  async forceRelease(key: string): Promise<number> {
+    const { store, events } = this.runtime.executor.locks;
+    const holds = await forceReleaseLock(store, key);
+    events.emit({ type: 'force-released', key, holds });
+    return holds;
   }
 
   /**

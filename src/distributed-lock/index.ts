@@ -52,6 +52,7 @@ export type {
 } from './distributed-lock.options.js';
 export type { LeaderCallbacks, Leadership } from './distributed-lock.leadership.js';
 export type { LockMutex } from './distributed-lock.mutex.js';
+export type { LockState } from './distributed-lock.operator.js';
 export {
   DistributedLockService,
   type KeyOrKeys,
@@ -66,6 +67,8 @@ export type { Hold } from './lock/hold.js';
 export type {
   AcquireRequest,
   Admission,
+  Holder,
+  KeyState,
   LockGrant,
   LockStore,
   Offer,

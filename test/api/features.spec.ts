@@ -9,6 +9,7 @@ import { zookeeperStore } from 'nestjs-distributed-lock/zookeeper';
 import { DataSource } from 'typeorm';
 import { describe, expect, it } from 'vitest';
 import { OFFERED_BY } from '../../src/distributed-lock/distributed-lock.admission.js';
+import { OPERATED_BY } from '../../src/distributed-lock/distributed-lock.operator.js';
 
 /** Never opened: what a store promises is known before it has a server. */
 const STORES: Readonly<Record<string, LockStore>> = {
@@ -37,6 +38,10 @@ const FEATURES: Readonly<Record<string, (traits: StoreTraits) => string>> = {
   '`holdAtLeast` outlives the server that ran': ({ keeps }) => yes(keeps === 'server'),
   'a crash frees the lock after': ({ ownership }) => `the ${ownership}`,
   'waiters learn of a release by': ({ wakes }) => (wakes === 'push' ? 'a message' : 'polling'),
+  'who holds a lock: `inspect` shows': ({ inspects }) =>
+    ({ 'owner-and-token': 'owner, token', session: 'the session', none: '–' })[inspects],
+  'ended by an operator: `forceRelease`': ({ forceRelease }) =>
+    ({ hold: 'the hold', session: 'the session', none: '–' })[forceRelease],
 };
 
 const cells = (line: string): readonly string[] =>
@@ -88,3 +93,11 @@ it('the advice for a store that does not offer it names those that do', () => {
     expect(named.toSorted(), offer).toEqual(offering.map(({ name }) => name).toSorted());
   }
 });
+
+it.each(Object.keys(OPERATED_BY) as (keyof typeof OPERATED_BY)[])(
+  'the advice for a store that cannot be asked for it names those that can: %s',
+  (trait) => {
+    const can = Object.values(STORES).filter(({ traits }) => traits[trait] !== 'none');
+    expect(OPERATED_BY[trait].toSorted()).toEqual(can.map(({ traits }) => traits.name).toSorted());
+  },
+);

@@ -3,6 +3,7 @@ import { now } from '../../src/distributed-lock/distributed-lock.clock.js';
 import type { LockKey } from '../../src/distributed-lock/key/lock-key.js';
 import type {
   AcquireRequest,
+  KeyState,
   LockGrant,
   LockStore,
   ReleaseResult,
@@ -64,6 +65,14 @@ export class HealthyStore implements LockStore {
 
   abandon(grant: LockGrant): void {
     this.inner.abandon(grant);
+  }
+
+  inspect(key: LockKey): Promise<KeyState> {
+    return this.inner.inspect!(key);
+  }
+
+  forceRelease(key: LockKey): Promise<number> {
+    return this.inner.forceRelease!(key);
   }
 
   stop(): void {
@@ -468,5 +477,81 @@ export class LooksSeldom extends HealthyStore {
 export class HasOtherTraits extends HealthyStore {
   override get traits(): LockStore['traits'] {
     return { ...this.inner.traits, fencing: 'none' };
+  }
+}
+
+/** Shows an empty room. */
+export class ShowsNobody extends HealthyStore {
+  override async inspect(): Promise<KeyState> {
+    return { holders: [], waiters: 0, keptForMs: null };
+  }
+}
+
+/** Shows whoever held the key last. */
+export class ShowsTheLast extends HealthyStore {
+  readonly #shown = new Map<LockKey, KeyState>();
+
+  override async inspect(key: LockKey): Promise<KeyState> {
+    const state = await super.inspect(key);
+    if (state.holders.length > 0) this.#shown.set(key, state);
+    return this.#shown.get(key) ?? state;
+  }
+}
+
+/** Shows one of several holders. */
+export class ShowsTheFirst extends HealthyStore {
+  override async inspect(key: LockKey): Promise<KeyState> {
+    const state = await super.inspect(key);
+    return { ...state, holders: state.holders.slice(0, 1) };
+  }
+}
+
+/** Says so, and does nothing. */
+export class EndsNobody extends HealthyStore {
+  override async forceRelease(key: LockKey): Promise<number> {
+    return (await this.inspect(key)).holders.length;
+  }
+}
+
+/** The evicted holder hears nothing, however often it renews. */
+export class EvictsSilently extends HealthyStore {
+  override async forceRelease(key: LockKey): Promise<number> {
+    const holder = this.shared.holders.get(key);
+    if (holder) holder.grant.onLost = null;
+    return super.forceRelease(key);
+  }
+}
+
+/** Ends one of several holds. */
+export class EndsTheLast extends HealthyStore {
+  override async forceRelease(key: LockKey): Promise<number> {
+    const { holders } = await this.inspect(key);
+    const last = this.shared.holders.get(key);
+    if (last) await last.store.release(last.grant);
+    return holders.length;
+  }
+}
+
+/** Ends whatever anybody holds. */
+export class EndsEverything extends HealthyStore {
+  override async forceRelease(key: LockKey): Promise<number> {
+    const ended = await super.forceRelease(key);
+    for (const other of this.shared.holders.keys()) await super.forceRelease(other);
+    return ended;
+  }
+}
+
+export class AlwaysEndsOne extends HealthyStore {
+  override async forceRelease(key: LockKey): Promise<number> {
+    await super.forceRelease(key);
+    return 1;
+  }
+}
+
+/** Looks for a holder, and finds none. */
+export class LeavesWhatIsKept extends HealthyStore {
+  override async forceRelease(key: LockKey): Promise<number> {
+    const { holders } = await this.inspect(key);
+    return holders.length === 0 ? 0 : super.forceRelease(key);
   }
 }

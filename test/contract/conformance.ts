@@ -16,7 +16,7 @@ export const ITEMS: Readonly<Record<number, string>> = {
   11: 'a lease ends, its holder first',
   12: 'a partition: the holder knows no later than its successor enters',
   13: 'a connection that breaks under a waiter',
-  14: 'an operator ends a hold',
+  14: 'an operator sees who holds a key, and ends a hold',
   15: 'a hundred keys are waited for at once',
   16: 'the end of a store, and its return',
   17: 'the answer to an acquire is lost',

@@ -75,6 +75,20 @@ const ARRIVAL =
   'fair callers are served in order of arrival over all stores, each with a greater token';
 const FAIR_AND_OTHERS =
   'fair callers and others exclude each other, with tokens that grow over both';
+const INSPECT = 'inspect shows who holds a key, to every store, and nobody once it is released';
+const WAITERS = 'inspect counts at least those who wait, where the store can tell';
+const FORCE =
+  'a force release ends a hold: its holder is told, the waiter enters with a greater token, the old release frees nobody';
+const FORCE_HERE =
+  'a force release tells a holder of the same store before it answers, lets its next caller in, and ends no other hold of that store';
+const FORCE_ALONE =
+  'a force release ends the holds of its key, and no other hold of their processes';
+const FORCE_NOBODY = 'a force release of a key that nobody holds ends nothing, and hinders nobody';
+const FORCE_KEPT = 'a force release opens a key that is kept closed';
+const FORCE_SHARED =
+  'shared holders are all shown, and all ended by force before an exclusive one enters';
+const FORCE_PERMITS = 'permits are all shown, and all ended by force; as many are free again';
+const FORCE_FAIR = 'a hold in order of arrival is ended by force, and lets others in, as any other';
 
 const CAUGHT: readonly (readonly [string, StoreClass, string])[] = [
   ['grants everybody', broken.GrantsEverybody, ONE_OWNER],
@@ -122,6 +136,21 @@ const CAUGHT: readonly (readonly [string, StoreClass, string])[] = [
   ['keeps permits of the dead', broken.KeepsPermits, PERMIT_ENDS],
   ['serves fair callers process by process', broken.SharesNothing, ARRIVAL],
   ['has two queues', broken.KeepsLineAndTurnsApart, FAIR_AND_OTHERS],
+  ['shows nobody', broken.ShowsNobody, INSPECT],
+  ['shows who has gone', broken.ShowsTheLast, INSPECT],
+  ['counts no waiters', broken.ShowsNobody, WAITERS],
+  ['says that a hold was ended, and ends none', broken.EndsNobody, FORCE],
+  ['evicts silently', broken.EvictsSilently, FORCE],
+  ['evicts a holder of the same store silently', broken.EvictsSilently, FORCE_HERE],
+  ['frees the successor of a hold ended by force', broken.ReleasesForAnybody, FORCE_HERE],
+  ['ends other holds of the same store', broken.EndsEverything, FORCE_HERE],
+  ['ends other holds of the same process', broken.EndsEverything, FORCE_ALONE],
+  ['ends a hold that nobody has', broken.AlwaysEndsOne, FORCE_NOBODY],
+  ['does not open what is kept', broken.LeavesWhatIsKept, FORCE_KEPT],
+  ['shows one of several shared holders', broken.ShowsTheFirst, FORCE_SHARED],
+  ['ends one of several shared holds', broken.EndsTheLast, FORCE_SHARED],
+  ['ends one of several permits', broken.EndsTheLast, FORCE_PERMITS],
+  ['ends no hold that came in order of arrival', broken.EndsNobody, FORCE_FAIR],
 ];
 
 it('every item of the list has a clause', () => {

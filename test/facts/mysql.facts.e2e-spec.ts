@@ -85,6 +85,24 @@ describe.skipIf(server === null)('facts', () => {
     });
   });
 
+  it('a named lock tells which connection has it, and KILL of that one frees it; a connection that has gone is another error', async () => {
+    const [one, two] = [await connect(), await connect()];
+    const lock = `facts:${randomBytes(5).toString('hex')}`;
+    expect(await value(two, `SELECT IS_USED_LOCK('${lock}')`)).toBeNull();
+    await value(one, `SELECT GET_LOCK('${lock}', 0)`);
+    const id = Number(await value(one, 'SELECT CONNECTION_ID()'));
+    expect(await value(two, `SELECT IS_USED_LOCK('${lock}')`)).toBe(id);
+    await two.promise().query(`KILL ${id}`);
+    await until('the lock', async () => (await value(two, `SELECT GET_LOCK('${lock}', 0)`)) === 1);
+    const kill = async (): Promise<string | undefined> =>
+      two
+        .promise()
+        .query(`KILL ${id}`)
+        .then(() => undefined)
+        .catch(({ code }: { code: string }) => code);
+    await until('it to be gone', async () => (await kill()) === 'ER_NO_SUCH_THREAD');
+  });
+
   it('wait_timeout ends a silent session, not one that speaks', async () => {
     const [silent, speaking] = [await connect(), await connect()];
     for (const connection of [silent, speaking])

@@ -1,5 +1,9 @@
 import { Client } from 'pg';
 import { afterAll, afterEach, beforeAll, describe, expect, inject, it } from 'vitest';
+import {
+  END_OTHERS,
+  SESSIONS_OF,
+} from '../../src/distributed-lock/store/postgres/postgres.operator.js';
 import { createDatabase, type OwnDatabase } from '../support/services.js';
 import { until } from '../support/until.js';
 
@@ -134,6 +138,30 @@ describe.skipIf(server === null)('facts', () => {
         'the lock',
         async () => (await value(two, 'SELECT pg_try_advisory_lock(6)')) === true,
       );
+    });
+
+    it('shows in pg_locks under its number, negative ones too, with its session; a share of another number as a mark', async () => {
+      const [one, two, three] = [await connect(), await connect(), await connect()];
+      const [lock, mark] = ['-6148914691236517206', '6148914691236517205'];
+      await value(one, `SELECT pg_try_advisory_lock(${lock})`);
+      await value(two, `SELECT pg_try_advisory_lock_shared(${mark})`);
+      await value(two, 'SELECT pg_try_advisory_lock_shared(7, 7)');
+      const { rows } = await three.query<{ what: string }>(SESSIONS_OF, [lock, mark]);
+      expect(rows.toSorted((it, other) => (it.what < other.what ? -1 : 1))).toEqual([
+        { session: String(await value(one, 'SELECT pg_backend_pid()')), what: 'exclusive' },
+        { session: String(await value(two, 'SELECT pg_backend_pid()')), what: 'waits' },
+      ]);
+    });
+
+    it('is freed when another session ends the one that has it, and only that one', async () => {
+      const [one, two, bystander] = [await connect(), await connect(), await connect()];
+      await value(one, 'SELECT pg_try_advisory_lock(8)');
+      await value(bystander, 'SELECT pg_try_advisory_lock(9)');
+      expect((await two.query(END_OTHERS, ['8'])).rows).toEqual([{ ended: 'true' }]);
+      const free = async () => (await value(two, 'SELECT pg_try_advisory_lock(8)')) === true;
+      await until('the lock', free);
+      expect((await two.query(END_OTHERS, ['8'])).rows, 'never its own').toEqual([]);
+      expect(await value(bystander, 'SELECT pg_advisory_unlock(9)')).toBe(true);
     });
   });
 

@@ -32,6 +32,8 @@ export class ScriptedStore implements LockStore {
     reach: 'process',
     offers: [],
     keeps: 'process',
+    inspects: 'none',
+    forceRelease: 'none',
   };
   /** `acquire k`, `release k`, `abandon k`, `stop`, `close`, in order. */
   readonly asked: string[] = [];

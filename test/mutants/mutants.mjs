@@ -17,6 +17,7 @@ const TURNS = 'test/protocol/turns.spec.ts';
 const EXPLORATION = 'test/protocol/exploration.spec.ts';
 const SCRIPTS = 'test/protocol/redis-scripts.e2e-spec.ts';
 const STORE = 'test/protocol/redis-store.e2e-spec.ts';
+const OPERATOR_SCRIPTS = 'test/protocol/operator-scripts.e2e-spec.ts';
 const HOLD = 'test/lock/lock-hold.spec.ts';
 const RENEWAL = 'test/lock/lease-renewal.spec.ts';
 const RE_ENTRY = 'test/lock/re-entry.spec.ts';
@@ -351,5 +352,33 @@ export const MUTANTS = [
     find: 'if (have >= wanted) return;',
     replace: 'if (have >= 0) return;',
     spec: 'test/stores/redis-replicas.e2e-spec.ts',
+  },
+  {
+    what: 'an evicted process is woken by its own eviction',
+    file: `${LUA}evict.lua`,
+    find: "  redis.call('ZREM', line.waiting, process)\n",
+    replace: '',
+    spec: OPERATOR_SCRIPTS,
+  },
+  {
+    what: 'the process of an evicted holder is not told',
+    file: 'store/redis/redis.backend.ts',
+    find: 'listener.evicted(evicted);',
+    replace: '',
+    spec: 'test/nest/operations.e2e-spec.ts',
+  },
+  {
+    what: 'a message about an eviction is believed',
+    file: 'store/operator.ts',
+    find: 'if (grant) await store.renew([{ grant, leaseTimeMs: LOOK_MS }]).catch(() => undefined);',
+    replace: "grant?.onLost?.('taken-over');",
+    spec: 'test/protocol/eviction.spec.ts',
+  },
+  {
+    what: 'a message about another turn evicts the holder',
+    file: 'store/queueing.lock-store.ts',
+    find: 'grant?.turn.owner === owner ? grant : null',
+    replace: 'grant ?? null',
+    spec: 'test/protocol/eviction.spec.ts',
   },
 ];

@@ -111,6 +111,15 @@ export class ScriptedLock {
     return this.client.lineStay(2, this.lock, this.held, value, owner, leaseMs);
   }
 
+  /** Ends every hold. */
+  evict(): Promise<unknown> {
+    return this.client.lockEvict(this.lock, this.waiting, ...this.#calling({}));
+  }
+
+  inspect(process = ''): Promise<unknown> {
+    return this.client.lockInspect(this.lock, this.waiting, process);
+  }
+
   /** Who is inside of those that are not alone, by the end of their leases. */
   holders(): Promise<string[]> {
     return this.client.zrange(this.held, 0, -1);

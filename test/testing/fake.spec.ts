@@ -95,6 +95,22 @@ describe('a class that is given the fake', () => {
     expect(locks.transactions).toEqual(['committed', 'rolled-back']);
   });
 
+  it('shows who holds a key, and ends holds by force', async () => {
+    const locks = new FakeDistributedLockService();
+    const hold = await locks.acquire('job1');
+    const { isHeld, holders } = await locks.inspect('job1');
+    expect(isHeld).toBe(true);
+    expect(holders).toMatchObject([{ mode: 'exclusive', fencingToken: hold.fencingToken }]);
+    expect(await locks.forceRelease('job1')).toBe(1);
+    expect(hold.lost.reason).toBeInstanceOf(LockLostError);
+    expect(await locks.inspect('job1')).toMatchObject({ isHeld: false, holders: [] });
+    locks.simulate('busy', 'job1');
+    expect(await locks.inspect('job1')).toMatchObject({ isHeld: true });
+    locks.simulate('unavailable');
+    await expect(locks.inspect('job2')).rejects.toBeInstanceOf(LockStoreUnavailableError);
+    await expect(locks.forceRelease('job2')).rejects.toBeInstanceOf(LockStoreUnavailableError);
+  });
+
   it('refuses wrong options as the real one does', () => {
     expect(() => new FakeDistributedLockService({ waitTime: 'soon' as never })).toThrow(
       '"waitTime"',

@@ -2,6 +2,7 @@ import { createHash } from 'node:crypto';
 import { mkdir, mkdtemp, readdir, rename, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import {
+  type KeyState,
   type LockKey,
   type LockStore,
   LockStoreUnavailableError,
@@ -70,6 +71,8 @@ export class FileBackend implements TurnBackend {
     reach: 'server',
     offers: [],
     keeps: 'server',
+    inspects: 'owner-and-token',
+    forceRelease: 'hold',
   };
   #namespace = '';
   /** The last command of each key: they are executed in the order in which they were given. */
@@ -131,6 +134,31 @@ export class FileBackend implements TurnBackend {
       isHeldBy(owner, was) ? { ...was, owner: NOBODY, until: endOf(keepForMs) } : was,
     );
     return changed;
+  }
+
+  async inspect(key: LockKey): Promise<KeyState> {
+    const { now } = await this.#change(key, (was) => was);
+    const leftMs = Math.max(now.until - Date.now(), 0);
+    const isHeld = leftMs > 0 && now.owner !== NOBODY;
+    const keptForMs = leftMs > 0 && !isHeld ? leftMs : null;
+    const { first: fencingToken } = tokensOf(now);
+    const holder = {
+      owner: now.owner,
+      mode: 'exclusive',
+      fencingToken,
+      leaseLeftMs: leftMs,
+    } as const;
+    return { holders: isHeld ? [holder] : [], waiters: null, keptForMs };
+  }
+
+  async forceRelease(key: LockKey): Promise<readonly TurnRef[]> {
+    let ended: readonly TurnRef[] = [];
+    await this.#change(key, (was) => {
+      const isHeld = isClosed(was) && was.owner !== NOBODY;
+      ended = isHeld ? [{ key, owner: was.owner }] : [];
+      return isClosed(was) ? freed(was) : was;
+    });
+    return ended;
   }
 
   async close(): Promise<void> {}

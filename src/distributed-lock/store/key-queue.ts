@@ -61,8 +61,9 @@ export class KeyQueue {
     return true;
   }
 
-  holds(grant: Grant): boolean {
-    return this.#grant === grant;
+  /** The one that is out. */
+  get grant(): Grant | null {
+    return this.#grant;
   }
 
   /** A wake-up from the backend. @returns `false` if nobody here wants the key: somebody else must be told. */

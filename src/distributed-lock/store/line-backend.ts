@@ -1,6 +1,6 @@
 import type { LockKey } from '../key/lock-key.js';
 import type { Admission } from './lock-store.js';
-import type { TurnSession } from './turn-backend.js';
+import type { TurnRef, TurnSession } from './turn-backend.js';
 
 /** One caller's place in the line of a key. */
 export interface LinePlace {
@@ -58,6 +58,8 @@ export interface LineListener {
   ready(): void;
   /** Every hold that this session carried is over. */
   sessionEnded(session: TurnSession): void;
+  /** Somebody has ended this hold by force, or may have: the backend says so when it is asked to renew it. */
+  evicted(hold: TurnRef): unknown;
 }
 
 /**

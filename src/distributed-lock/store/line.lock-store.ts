@@ -1,8 +1,10 @@
 import type { Line } from './line.js';
 import type { LineRequest } from './line-caller.js';
+import type { LockKey } from '../key/lock-key.js';
 import { LineGrant } from './line-grant.js';
 import type {
   AcquireRequest,
+  KeyState,
   LockGrant,
   LockStore,
   ReleaseResult,
@@ -54,6 +56,16 @@ export class LineLockStore implements LockStore {
   abandon(grant: LockGrant): void {
     if (grant instanceof LineGrant) this.line.abandon(grant);
     else this.turns.abandon(grant);
+  }
+
+  inspect(key: LockKey): Promise<KeyState> {
+    return this.turns.inspect(key);
+  }
+
+  async forceRelease(key: LockKey): Promise<number> {
+    const ended = await this.turns.endHolds(key);
+    await Promise.all(ended.map((hold) => this.line.evicted(hold)));
+    return ended.length;
   }
 
   stop(): void {

@@ -13,7 +13,8 @@ import { LineCallers } from './line-callers.js';
 import { LineGrant } from './line-grant.js';
 import type { LockGrant, ReleaseResult, Renewal, StoreTraits } from './lock-store.js';
 import { unavailable } from './trouble.js';
-import type { TurnSession } from './turn-backend.js';
+import { lookAt } from './operator.js';
+import type { TurnRef, TurnSession } from './turn-backend.js';
 import { UntoldReleases } from './untold-releases.js';
 
 /**
@@ -169,6 +170,10 @@ export class Line implements LineListener {
       this.#held.delete(grant.owner);
       grant.onLost?.('session-ended');
     }
+  }
+
+  evicted({ owner }: TurnRef): Promise<void> {
+    return lookAt(this, this.#held.get(owner) ?? null);
   }
 
   /** Asks until the caller is let in or has given up. */

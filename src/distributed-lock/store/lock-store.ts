@@ -19,6 +19,16 @@ export interface StoreTraits {
   readonly offers: readonly Offer[];
   /** Whether a key that is kept closed after its release stays closed when the process that released it ends. */
   readonly keeps: 'server' | 'process';
+  /**
+   * What {@link LockStore.inspect} says of a holder: its owner id and fencing token; only the session that carries the hold, as the server
+   * knows it; or nothing.
+   */
+  readonly inspects: 'owner-and-token' | 'session' | 'none';
+  /**
+   * What {@link LockStore.forceRelease} ends. `hold`: the holds of the key. `session`: the session that carries the hold, and with it **every** hold
+   * of that process; a hold of the process that asks is ended alone. `none`: the store cannot.
+   */
+  readonly forceRelease: 'hold' | 'session' | 'none';
 }
 
 /** `shared`: holders that tolerate each other. `permits`: several holders of one key. `fair`: order of arrival over all processes. */
@@ -39,6 +49,35 @@ export interface Admission {
   readonly permits?: number;
   /** In order of arrival over all processes. A store whose order is that anyway needs no telling. */
   readonly fair: boolean;
+}
+
+/** Who holds a key, as its store sees it. */
+export interface Holder {
+  /**
+   * The owner id of the hold, or the part it begins with: a store that gives turns to processes knows the turn, and `hold.owner` adds a number to it.
+   * Of a store that knows sessions only: `session 4711`, the server's own number.
+   */
+  readonly owner: string;
+  readonly mode: Admission['mode'];
+  /**
+   * The fencing token of the hold, or the first one of its turn: the hold has that one or one of the turn's next, and all later turns have greater ones.
+   * `null` for holders that are not alone, and where the store does not know.
+   */
+  readonly fencingToken: bigint | null;
+  /** How long the hold lasts if it is not renewed, in milliseconds. `null` where it lasts as long as its session. */
+  readonly leaseLeftMs: number | null;
+}
+
+/** A key, as its store sees it at one moment. */
+export interface KeyState {
+  /** Empty: nobody holds it. */
+  readonly holders: readonly Holder[];
+  /**
+   * How many calls wait for it, at least: another process whose calls queue behind each other counts as one. `null` where the store cannot tell.
+   */
+  readonly waiters: number | null;
+  /** How long the key stays closed although nobody holds it any more, in milliseconds; `null` where it does not, or the store cannot tell. */
+  readonly keptForMs: number | null;
 }
 
 /** One attempt to get a key. */
@@ -125,6 +164,24 @@ export interface LockStore {
    * For a commit whose outcome is unknown.
    */
   abandon(grant: LockGrant): void;
+
+  /**
+   * Who holds the key now. Changes nothing. A store whose trait {@link StoreTraits.inspects} is `none` need not have it.
+   *
+   * @throws {LockStoreUnavailableError} if the backend cannot answer.
+   */
+  inspect?(key: LockKey): Promise<KeyState>;
+
+  /**
+   * Ends every hold of the key, whoever has it, and lets the next waiters in; opens a key that is kept closed. Evicted holders are told
+   * (`onLost`): those of this store before it resolves, others as soon as the backend can tell them, and at their next renewal at the latest. A store whose
+   * trait {@link StoreTraits.forceRelease} is `none` need not have it.
+   *
+   * @returns how many {@link KeyState.holders | holders} it has ended.
+   * @throws {LockStoreUnavailableError} if the backend cannot answer; then nothing is known.
+   * @throws {LockConfigurationError} if the server does not permit it.
+   */
+  forceRelease?(key: LockKey): Promise<number>;
 
   /** Ends every wait with {@link LockClosedError} and grants nothing any more. Grants that are out go on until they are released. */
   stop(): void;

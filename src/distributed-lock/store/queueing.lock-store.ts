@@ -5,14 +5,16 @@ import { Countdowns } from './countdown.js';
 import { KeyQueue } from './key-queue.js';
 import type {
   AcquireRequest,
+  KeyState,
   LockGrant,
   LockStore,
   ReleaseResult,
   Renewal,
   StoreTraits,
 } from './lock-store.js';
+import { endHolds, inspectKey, lookAt } from './operator.js';
 import { Grant } from './turn.js';
-import type { TurnBackend } from './turn-backend.js';
+import type { TurnBackend, TurnRef } from './turn-backend.js';
 import type { QueueHost } from './queue-host.js';
 import { Postponed } from './postponed.js';
 import { unavailable } from './trouble.js';
@@ -72,6 +74,7 @@ export class QueueingLockStore implements LockStore, QueueHost, WaiterHost {
       sessionEnded: (session) => {
         for (const queue of this.#queues.values()) queue.sessionEnded(session);
       },
+      evicted: (turn) => void this.#lookAt(turn),
     });
   }
 
@@ -97,7 +100,7 @@ export class QueueingLockStore implements LockStore, QueueHost, WaiterHost {
     const answers = await this.backend.renew(live.map((it) => it.turn));
     const honoured = new Set<LockGrant>();
     for (const [index, { queue, grant, leaseTimeMs, turn }] of live.entries()) {
-      if (!queue.holds(grant) || !grant.turn.isFrom(turn.tokens)) continue; // given back while the answer was on its way
+      if (queue.grant !== grant || !grant.turn.isFrom(turn.tokens)) continue; // given back while the answer was on its way
       if (answers[index]) {
         grant.turn.prolong(leaseTimeMs, sentAt);
         honoured.add(grant);
@@ -126,6 +129,21 @@ export class QueueingLockStore implements LockStore, QueueHost, WaiterHost {
       // The session goes on without the hold, so its end would not free the key: the lease is counted here.
       setTimeout(() => void this.giveBack(grant.key, turn.owner), turn.leaseTimeMs).unref();
     }
+  }
+
+  inspect(key: LockKey): Promise<KeyState> {
+    return inspectKey(this.backend, key, this.#queues.get(key)?.waiting ?? 0);
+  }
+
+  async forceRelease(key: LockKey): Promise<number> {
+    return (await this.endHolds(key)).length;
+  }
+
+  /** @returns the holds that were ended; those of turns of this store have been told. */
+  async endHolds(key: LockKey): Promise<readonly TurnRef[]> {
+    const ended = await endHolds(this.backend, key);
+    await Promise.all(ended.map((hold) => this.#lookAt(hold)));
+    return ended;
   }
 
   stop(): void {
@@ -200,9 +218,14 @@ export class QueueingLockStore implements LockStore, QueueHost, WaiterHost {
     }
   }
 
+  #lookAt({ key, owner }: TurnRef): Promise<void> {
+    const grant = this.#queues.get(key)?.grant;
+    return lookAt(this, grant?.turn.owner === owner ? grant : null);
+  }
+
   #held(grant: LockGrant): { queue: KeyQueue; grant: Grant } | null {
     const queue = this.#queues.get(grant.key);
-    return queue && grant instanceof Grant && queue.holds(grant) ? { queue, grant } : null;
+    return queue && grant instanceof Grant && queue.grant === grant ? { queue, grant } : null;
   }
 
   #wake(key: LockKey): void {

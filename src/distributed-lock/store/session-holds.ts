@@ -49,6 +49,11 @@ export class SessionHolds {
     return this.#shared.get(id.lock)?.size ?? 0;
   }
 
+  /** Those who share the lock. */
+  sharersOf(id: LockId): readonly TurnRef[] {
+    return [...(this.#shared.get(id.lock) ?? [])].map(([owner, key]) => ({ key, owner }));
+  }
+
   isSharedBy({ key, owner }: LinePlace): boolean {
     return this.#shared.get(this.idOf(key).lock)?.has(owner) ?? false;
   }

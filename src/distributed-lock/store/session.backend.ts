@@ -1,10 +1,11 @@
 import type { LockKey } from '../key/lock-key.js';
 import type { Waiting } from './local-line.js';
-import type { StoreTraits } from './lock-store.js';
+import type { KeyState, StoreTraits } from './lock-store.js';
 import { type OpenSession, SessionDesk } from './session-desk.js';
 import type { SessionHolds } from './session-holds.js';
 import type { SessionKind } from './session-keeper.js';
-import type { GiveBackRow, SessionLink, TakeOutcome, TakeRow } from './session-link.js';
+import type { GiveBackRow, TakeOutcome, TakeRow } from './session-link.js';
+import { type OperatedLink, SessionOperator } from './session.operator.js';
 import type {
   BackendListener,
   Busy,
@@ -58,8 +59,9 @@ interface GiveBack {
 }
 
 /** Locks that live as long as a connection: one connection for all holds and all waiters of this process. */
-export class SessionBackend<Link extends SessionLink> implements TurnBackend {
+export class SessionBackend<Link extends OperatedLink> implements TurnBackend {
   readonly desk: SessionDesk<Link>;
+  readonly #operator: SessionOperator<Link>;
   #listener: BackendListener | null = null;
 
   constructor(
@@ -68,6 +70,7 @@ export class SessionBackend<Link extends SessionLink> implements TurnBackend {
     private readonly pauses: SessionPauses,
   ) {
     this.desk = new SessionDesk(kind);
+    this.#operator = new SessionOperator(this.desk);
     this.desk.listen({
       ready: () => this.#listener?.ready(),
       sessionEnded: (session) => this.#listener?.sessionEnded(session),
@@ -115,6 +118,14 @@ export class SessionBackend<Link extends SessionLink> implements TurnBackend {
     return new Promise((resolve, reject) => {
       this.desk.push({ kind: 'giveBack', key: turn.key, turn, more, resolve, reject } as GiveBack);
     });
+  }
+
+  inspect(key: LockKey): Promise<KeyState> {
+    return this.#operator.inspect(key);
+  }
+
+  forceRelease(key: LockKey): Promise<readonly TurnRef[]> {
+    return this.#operator.forceRelease(key);
   }
 
   close(): Promise<void> {

@@ -1,5 +1,5 @@
 import type { LockKey } from '../key/lock-key.js';
-import type { StoreTraits } from './lock-store.js';
+import type { KeyState, StoreTraits } from './lock-store.js';
 
 /**
  * Consecutive fencing tokens that belong to one turn: `first`, `first + 1`, … (`size` of them).
@@ -89,6 +89,8 @@ export interface BackendListener {
   ready(): void;
   /** Every turn that this session carried is over. */
   sessionEnded(session: TurnSession): void;
+  /** Somebody has ended this hold by force, or may have: the backend says so when it is asked to renew it. A turn, or a place in the line. */
+  evicted(hold: TurnRef): void;
 }
 
 /**
@@ -120,5 +122,18 @@ export interface TurnBackend {
    * @returns whether the key was this owner's until now; if not, nothing changed.
    */
   keep?(turn: TurnRef, keepForMs: number): Promise<boolean>;
+  /**
+   * Who holds the key, in a turn or otherwise. Backends whose trait `inspects` is not `none`.
+   *
+   * @returns `waiters` without the callers of this process that wait for a turn.
+   */
+  inspect?(key: LockKey): Promise<KeyState>;
+  /**
+   * Ends whatever turn the key is in, and every other hold of it, and wakes whoever goes next; opens a key that is kept closed. Backends whose trait
+   * `forceRelease` is not `none`. Processes that can be told by a message are told: see {@link BackendListener.evicted}.
+   *
+   * @returns the holds that were ended; of those of other sessions, only that there was one.
+   */
+  forceRelease?(key: LockKey): Promise<readonly TurnRef[]>;
   close(): Promise<void>;
 }

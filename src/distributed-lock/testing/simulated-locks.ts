@@ -4,6 +4,7 @@ import type { LockKey } from '../key/lock-key.js';
 import type {
   AcquireRequest,
   Admission,
+  KeyState,
   LockGrant,
   LockStore,
   ReleaseResult,
@@ -78,10 +79,12 @@ export class SimulatedLocks implements LockStore {
     const { key, waitTimeMs, leaseTimeMs, admission = null } = request;
     const call: OpenCall = { key, waitTimeMs, leaseTimeMs, admission, outcome: 'waiting' };
     this.#calls.push(call);
-    const simulation = this.#simulations.get(key) ?? this.#simulations.get(EVERY_KEY);
-    if (simulation === 'unavailable') {
+    let simulation: Simulation | undefined;
+    try {
+      simulation = this.#simulationOf(key);
+    } catch (error) {
       call.outcome = 'unavailable';
-      throw new LockStoreUnavailableError('fake', key, 'simulated');
+      throw error;
     }
     const grant = simulation === 'busy' ? null : await this.#acquire(request, call);
     call.outcome = grant ? 'held' : 'busy';
@@ -105,12 +108,33 @@ export class SimulatedLocks implements LockStore {
     this.#memory.abandon(inMemory(grant));
   }
 
+  /** A key that is simulated to be busy is held by another owner, who is nobody. */
+  async inspect(key: LockKey): Promise<KeyState> {
+    const simulation = this.#simulationOf(key);
+    if (simulation !== 'busy') return this.#memory.inspect!(key);
+    const owner = { owner: 'another owner', fencingToken: null, leaseLeftMs: null };
+    return { holders: [{ ...owner, mode: 'exclusive' }], waiters: null, keptForMs: null };
+  }
+
+  /** Real holds end; a simulation stays. */
+  async forceRelease(key: LockKey): Promise<number> {
+    this.#simulationOf(key);
+    return this.#memory.forceRelease!(key);
+  }
+
   stop(): void {
     this.#memory.stop();
   }
 
   close(): Promise<void> {
     return this.#memory.close();
+  }
+
+  /** @throws {LockStoreUnavailableError} where that is what is simulated. */
+  #simulationOf(key: LockKey): Simulation | undefined {
+    const simulation = this.#simulations.get(key) ?? this.#simulations.get(EVERY_KEY);
+    if (simulation === 'unavailable') throw new LockStoreUnavailableError('fake', key, 'simulated');
+    return simulation;
   }
 
   async #acquire(request: AcquireRequest, call: OpenCall): Promise<LockGrant | null> {

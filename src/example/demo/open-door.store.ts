@@ -21,6 +21,8 @@ export class OpenDoorStore implements LockStore {
     reach: 'process',
     offers: [],
     keeps: 'process',
+    inspects: 'none',
+    forceRelease: 'none',
   } as const;
 
   async open(): Promise<void> {}

@@ -24,6 +24,8 @@ export const TRAITS: StoreTraits = {
   reach: 'server',
   offers: [],
   keeps: 'process',
+  inspects: 'none',
+  forceRelease: 'none',
 };
 
 export interface Weather {

@@ -1,5 +1,5 @@
 import type { LockKey } from '../../key/lock-key.js';
-import type { StoreTraits } from '../lock-store.js';
+import type { KeyState, StoreTraits } from '../lock-store.js';
 import type {
   BackendListener,
   Busy,
@@ -11,6 +11,7 @@ import type {
   TurnBackend,
   TurnRef,
 } from '../turn-backend.js';
+import { endHolds, stateOf } from './memory.operator.js';
 import type { MemoryWorld, Waiting } from './memory.world.js';
 
 /** The turns of one store. */
@@ -24,12 +25,17 @@ export class MemoryBackend implements TurnBackend {
     reach: 'process',
     offers: ['shared', 'permits', 'fair'],
     keeps: 'server',
+    inspects: 'owner-and-token',
+    forceRelease: 'hold',
   };
   /** This store's place in the queue of each key. */
   readonly #places = new Map<LockKey, Waiting>();
   #listener: BackendListener | null = null;
 
-  constructor(private readonly world: MemoryWorld) {}
+  constructor(private readonly world: MemoryWorld) {
+    // Arrives as a message would: after the command that caused it has been answered.
+    world.whenEvicted.add((turn) => queueMicrotask(() => this.#listener?.evicted(turn)));
+  }
 
   async open(_namespace: string, _timeoutMs: number, listener: BackendListener): Promise<void> {
     this.#listener = listener;
@@ -94,6 +100,14 @@ export class MemoryBackend implements TurnBackend {
     if (this.world.live(key)?.owner !== owner) return false;
     this.world.keep(key, keepForMs);
     return true;
+  }
+
+  async inspect(key: LockKey): Promise<KeyState> {
+    return stateOf(this.world, key, this.#places.get(key));
+  }
+
+  async forceRelease(key: LockKey): Promise<readonly TurnRef[]> {
+    return endHolds(this.world, key);
   }
 
   async close(): Promise<void> {

@@ -14,7 +14,9 @@ export class MemoryLine implements LineBackend {
   readonly #waiting = new Map<string, Waiting>();
   #listener: LineListener | null = null;
 
-  constructor(private readonly world: MemoryWorld) {}
+  constructor(private readonly world: MemoryWorld) {
+    world.whenEvicted.add((hold) => queueMicrotask(() => this.#listener?.evicted(hold)));
+  }
 
   listen(listener: LineListener): void {
     this.#listener = listener;

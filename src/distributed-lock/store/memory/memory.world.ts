@@ -1,6 +1,7 @@
 import type { LockKey } from '../../key/lock-key.js';
 import type { LinePlace } from '../line-backend.js';
-import type { TokenBlock } from '../turn-backend.js';
+import type { Admission } from '../lock-store.js';
+import type { TokenBlock, TurnRef } from '../turn-backend.js';
 
 /** Who stands before a key: a process that wants a turn, or one caller in the line. */
 export interface Waiting {
@@ -11,13 +12,17 @@ export interface Waiting {
   call(): void;
 }
 
-interface Entry {
+/** Who has a key. */
+export interface Entry {
   /** Of a turn, or of an exclusive holder; `''` of the others. */
   readonly owner: string;
   /** First token of an exclusive holder. */
   readonly token: bigint | null;
   /** Shared or permit holders, each with the end of its lease. */
-  readonly together: { readonly mode: string; readonly until: Map<string, number> } | null;
+  readonly together: {
+    readonly mode: Admission['mode'];
+    readonly until: Map<string, number>;
+  } | null;
   /** Free for this process alone. */
   readonly reservedFor: Waiting | null;
   expiresAtMs: number;
@@ -33,6 +38,8 @@ export class MemoryWorld {
   /** Who waits for a key, longest first. */
   readonly #waiting = new Map<LockKey, Set<Waiting>>();
   #lastToken = 0n;
+  /** Those who want to know which holds were ended by force. */
+  readonly whenEvicted = new Set<(hold: TurnRef) => void>();
 
   /** Whoever has the key; leases that are over do not count. */
   live(key: LockKey): Entry | undefined {
@@ -85,6 +92,11 @@ export class MemoryWorld {
   first(key: LockKey): Waiting | undefined {
     const [first] = this.#waiting.get(key) ?? [];
     return first;
+  }
+
+  /** Longest first. */
+  waitingFor(key: LockKey): readonly Waiting[] {
+    return [...(this.#waiting.get(key) ?? [])];
   }
 
   /**

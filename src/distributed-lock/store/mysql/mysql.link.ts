@@ -7,10 +7,10 @@ import type {
   LockId,
   PassOutcome,
   PassRow,
-  SessionLink,
   TakeOutcome,
   TakeRow,
 } from '../session-link.js';
+import type { LockingSession, OperatedLink } from '../session.operator.js';
 import { checkServer, checkTokenTable } from './mysql.boot.js';
 import { isTransient } from './mysql.errors.js';
 import { lockName } from './mysql.lock-name.js';
@@ -36,7 +36,7 @@ const TOKEN_ATTEMPTS = 3;
  * The mark that somebody waits is a second named lock, which one waiting session at a time can have: it is the one that looks most often, and a
  * holder that finds the mark taken passes the lock on.
  */
-export class MysqlLink implements SessionLink {
+export class MysqlLink implements OperatedLink {
   #connection: Connection | null = null;
   #destroyed = false;
   #database = '';
@@ -105,6 +105,28 @@ export class MysqlLink implements SessionLink {
       ]),
     );
     return rows.map((_row, index) => ({ held: Number(answers[2 * index]) === 1, woke: false }));
+  }
+
+  /** One of those who wait has the mark; the server does not say how many there are. */
+  async sessionsOf({
+    lock,
+  }: LockId): Promise<{ readonly having: readonly LockingSession[]; readonly waiting: null }> {
+    const [session] = await this.#row([`IS_USED_LOCK('${lock}')`]);
+    const having =
+      session === null ? [] : [{ session: `${Number(session)}`, mode: 'exclusive' as const }];
+    return { having, waiting: null };
+  }
+
+  async endOthers({ lock }: LockId): Promise<number> {
+    const [other] = await this.#row([`NULLIF(IS_USED_LOCK('${lock}'), CONNECTION_ID())`]);
+    if (other === null) return 0;
+    try {
+      await this.#query(`KILL ${Number(other)}`);
+      return 1;
+    } catch (error) {
+      if ((error as { code?: string }).code === 'ER_NO_SUCH_THREAD') return 0; // it has ended by itself
+      throw error;
+    }
   }
 
   async ping(): Promise<void> {

@@ -106,6 +106,8 @@ export function mysqlBackend(
     reach: 'server',
     offers: [],
     keeps: 'process',
+    inspects: 'session',
+    forceRelease: 'session',
   };
   const kind = {
     store: 'mysql',

@@ -13,8 +13,10 @@ import type {
   TakeOutcome,
   TakeRow,
 } from '../session-link.js';
+import type { LockingSession, OperatedLink } from '../session.operator.js';
 import { checkServer, tokenSequence } from './postgres.boot.js';
 import { channelOf, lockId } from './postgres.lock-id.js';
+import { END_OTHERS, SESSIONS_OF } from './postgres.operator.js';
 import {
   GIVE_BACK,
   PASS,
@@ -39,7 +41,7 @@ export interface PostgresSettings {
 }
 
 /** One PostgreSQL connection whose session advisory locks are the locks. */
-export class PostgresLink implements SharingLink {
+export class PostgresLink implements SharingLink, OperatedLink {
   #client: Client | null = null;
   #destroyed = false;
   #sequence = { oid: '', name: '' };
@@ -153,6 +155,24 @@ export class PostgresLink implements SharingLink {
       held: rows[index]!.unlock && (outcome === 'free' || outcome === 'woke'),
       woke: outcome === 'woke',
     }));
+  }
+
+  async sessionsOf(
+    id: LockId,
+  ): Promise<{ readonly having: readonly LockingSession[]; readonly waiting: number }> {
+    const rows = await this.#query<{ session: string; what: 'shared' | 'exclusive' | 'waits' }>(
+      SESSIONS_OF,
+      [id.lock, id.wait],
+    );
+    const having = rows.flatMap(({ session, what }) =>
+      what === 'waits' ? [] : [{ session, mode: what }],
+    );
+    return { having, waiting: rows.length - having.length };
+  }
+
+  async endOthers({ lock }: LockId): Promise<number> {
+    const ended = await this.#query<{ ended: string }>(END_OTHERS, [lock]);
+    return ended.filter((row) => row.ended === 'true').length;
   }
 
   async ping(): Promise<void> {

@@ -100,6 +100,8 @@ export function postgresStoreWith(
     reach: 'server',
     offers: ['shared'],
     keeps: 'process',
+    inspects: 'session',
+    forceRelease: 'session',
   };
   const kind = {
     store: 'postgres',

@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import { LockStoreUnavailableError } from '../../distributed-lock.errors.js';
 import type { LockKey } from '../../key/lock-key.js';
-import type { StoreTraits } from '../lock-store.js';
+import type { KeyState, StoreTraits } from '../lock-store.js';
 import type {
   BackendListener,
   Busy,
@@ -18,6 +18,7 @@ import { checkProbe } from '../redis-client/redis.errors.js';
 import type { LockConnections } from './redis.connections.js';
 import { RedisLine } from './redis.line.js';
 import { type LinkTiming, RedisLink } from './redis.link.js';
+import { evictedBy, RedisOperator } from './redis.operator.js';
 
 /** How waiting works against this server. */
 export interface RedisTiming extends LinkTiming {
@@ -43,6 +44,7 @@ export class RedisBackend implements TurnBackend {
   readonly traits: StoreTraits;
   /** Callers with a place of their own, on the same connections. */
   readonly line: RedisLine;
+  readonly #operator: RedisOperator;
   readonly #link: RedisLink;
   /**
    * Highest turn number seen, over all keys: whoever saw it never accepts a lower one, also after the server lost its data.
@@ -68,6 +70,11 @@ export class RedisBackend implements TurnBackend {
       replicated: (key) => this.#replicated(key),
       lookAgainIn: (pttlMs, attempt) => this.#lookAgainIn(pttlMs, attempt),
     });
+    this.#operator = new RedisOperator(this.#link, {
+      process,
+      claimMs: timing.claimMs,
+      firstToken: (turn) => this.#tokens(turn).first,
+    });
     this.traits = {
       name: 'redis',
       ownership: 'lease',
@@ -77,13 +84,20 @@ export class RedisBackend implements TurnBackend {
       reach: 'server',
       offers: ['shared', 'permits', 'fair'],
       keeps: 'server',
+      inspects: 'owner-and-token',
+      forceRelease: 'hold',
     };
   }
 
   async open(namespace: string, timeoutMs: number, listener: BackendListener): Promise<void> {
     await this.#link.open(namespace, this.process, timeoutMs, {
       woken: (key) => listener.woken(key),
-      called: (message) => this.line.called(message),
+      called: (message) => {
+        const evicted = evictedBy(message);
+        if (!evicted) return this.line.called(message);
+        listener.evicted(evicted);
+        this.line.evicted(evicted);
+      },
       ready: () => {
         listener.ready();
         this.line.ready();
@@ -154,6 +168,14 @@ export class RedisBackend implements TurnBackend {
       commands.lockKeep(lock, waiting, ...args, flag(!this.#link.isCluster)),
     );
     return reply === 1;
+  }
+
+  inspect(key: LockKey): Promise<KeyState> {
+    return this.#operator.inspect(key);
+  }
+
+  forceRelease(key: LockKey): Promise<readonly TurnRef[]> {
+    return this.#operator.forceRelease(key);
   }
 
   async close(): Promise<void> {

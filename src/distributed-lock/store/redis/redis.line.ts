@@ -9,7 +9,7 @@ import type {
   NotYet,
 } from '../line-backend.js';
 import type { Admission } from '../lock-store.js';
-import type { TokenBlock } from '../turn-backend.js';
+import type { TokenBlock, TurnRef } from '../turn-backend.js';
 import type { RedisLink } from './redis.link.js';
 
 /** What the line shares with the turns of the same store. */
@@ -90,6 +90,10 @@ export class RedisLine implements LineBackend {
     const [inMs, member, key] = split(message);
     const place = placeOf(member, key as LockKey);
     if (place) this.#listener?.called(place, Number(inMs));
+  }
+
+  evicted(hold: TurnRef): void {
+    this.#listener?.evicted(hold);
   }
 
   ready(): void {

@@ -8,6 +8,8 @@ type Argument = string | number;
 export interface ScriptConnection {
   lockKeep(...keysAndArgs: Argument[]): Reply;
   lockProbe(...keysAndArgs: Argument[]): Reply;
+  lockInspect(...keysAndArgs: Argument[]): Reply;
+  lockEvict(...keysAndArgs: Argument[]): Reply;
   lineEnter(...keysAndArgs: Argument[]): Reply;
   lineLeave(...keysAndArgs: Argument[]): Reply;
   /** The first argument is the number of keys. */
@@ -26,8 +28,10 @@ const SCRIPTS = {
   lockRenew: { file: 'renew', numberOfKeys: undefined },
 } as const;
 
-/** Callers of the line. */
+/** Callers of the line, and those who look at whoever is inside. */
 const LINE_SCRIPTS = {
+  lockInspect: { file: 'inspect', numberOfKeys: 2 },
+  lockEvict: { file: 'evict', numberOfKeys: 2 },
   lineEnter: { file: 'enter', numberOfKeys: 2 },
   lineLeave: { file: 'leave', numberOfKeys: 2 },
   lineStay: { file: 'stay', numberOfKeys: undefined },

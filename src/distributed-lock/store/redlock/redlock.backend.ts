@@ -45,6 +45,8 @@ export class RedlockBackend implements TurnBackend {
     reach: 'server',
     offers: [],
     keeps: 'server',
+    inspects: 'none',
+    forceRelease: 'none',
   };
   readonly #quorum: Quorum;
   readonly #attempts: Attempts;

@@ -43,6 +43,8 @@ describe('options of redlockStore', () => {
       reach: 'server',
       offers: [],
       keeps: 'server',
+      inspects: 'none',
+      forceRelease: 'none',
     });
   });
 });

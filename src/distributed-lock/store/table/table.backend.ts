@@ -4,7 +4,7 @@ import {
 } from '../../distributed-lock.errors.js';
 import { show } from '../../distributed-lock.duration.js';
 import type { LockKey } from '../../key/lock-key.js';
-import type { StoreTraits } from '../lock-store.js';
+import type { KeyState, StoreTraits } from '../lock-store.js';
 import { pollPause } from '../polling.js';
 import type {
   BackendListener,
@@ -14,15 +14,16 @@ import type {
   HeldTurn,
   PassAnswer,
   TakeRequest,
-  TokenBlock,
   TurnBackend,
   TurnRef,
 } from '../turn-backend.js';
 import type { TableConnection } from './table.connection.js';
 import { tableError } from './table.errors.js';
+import { endHolds, stateOf } from './table.operator.js';
 import type { TableRows } from './table.rows.js';
 import { lockTableSql } from './table.schema.js';
 import type { LockTableType } from './table.dialect.js';
+import { tokensOf } from './table.tokens.js';
 
 export interface TableSettings {
   readonly type: LockTableType;
@@ -34,7 +35,6 @@ export interface TableSettings {
   readonly keepRowsMs: number;
 }
 
-const TOKENS_PER_TURN = 1_000n;
 const ROWS_PER_RENEWAL = 100;
 /** Longest pause of the one process that has left its mark, and so goes next. */
 const NEXT_PAUSE_MS = 100;
@@ -51,6 +51,8 @@ export class TableBackend implements TurnBackend {
     reach: 'server',
     offers: [],
     keeps: 'server',
+    inspects: 'owner-and-token',
+    forceRelease: 'hold',
   };
   #listener: BackendListener | null = null;
   #ready: Promise<void> | null = null;
@@ -153,6 +155,14 @@ export class TableBackend implements TurnBackend {
     return this.#inOrder(key, () => this.rows.keep(key, owner, Math.ceil(keepForMs)));
   }
 
+  inspect(key: LockKey): Promise<KeyState> {
+    return this.#inOrder(key, () => stateOf(this.rows, key));
+  }
+
+  forceRelease(key: LockKey): Promise<readonly TurnRef[]> {
+    return this.#inOrder(key, () => endHolds(this.rows, key));
+  }
+
   async close(): Promise<void> {
     if (this.#purge) clearInterval(this.#purge);
     this.#purge = null;
@@ -245,8 +255,4 @@ function readOnly(): LockConfigurationError {
   return new LockConfigurationError(
     'tableStore is connected to a read-only server, like a replica. Connect it to the primary.',
   );
-}
-
-function tokensOf(turn: bigint): TokenBlock {
-  return { first: turn * TOKENS_PER_TURN, size: Number(TOKENS_PER_TURN) };
 }

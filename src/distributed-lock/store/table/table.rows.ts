@@ -13,6 +13,18 @@ export interface RowState {
   readonly waitsMs: number;
 }
 
+/** A row that is closed. */
+export interface HeldRow {
+  /** {@link KEPT} where nobody has it. */
+  readonly owner: string;
+  readonly turn: bigint;
+  /** Until the lease is over, in milliseconds. */
+  readonly leftMs: number;
+}
+
+/** An owner id that no process has: it has no `:`. The row is closed although nobody has it. */
+export const KEPT = 'kept';
+
 /** How long a mark that a process waits counts, in milliseconds. */
 const MARK_MS = 2_000;
 
@@ -83,6 +95,17 @@ export class TableRows {
       waiter: String(row.waiter),
       waitsMs: Number(row.waits_ms),
     };
+  }
+
+  /** Whose the row is, with the number of the turn; `null` where it is nobody's. */
+  async held(key: LockKey): Promise<HeldRow | null> {
+    const { records } = await this.connection.query(
+      `SELECT owner, turn, expires_at - ${this.#now} AS left_ms FROM ${this.#table} WHERE id = ?`,
+      [this.#id(key)],
+    );
+    const [row] = (records ?? []) as Record<string, string | number>[];
+    if (!row || row.owner === '' || Number(row.left_ms) <= 0) return null;
+    return { owner: String(row.owner), turn: BigInt(row.turn!), leftMs: Number(row.left_ms) };
   }
 
   /** Says that this process waits and goes next, unless another one does. @returns whether the mark stands. */
@@ -157,10 +180,10 @@ export class TableRows {
     );
   }
 
-  /** Closes the row although nobody has it. An owner id that no process has: it has no `:`. */
+  /** Closes the row although nobody has it. */
   keep(key: LockKey, owner: string, keepForMs: number): Promise<boolean> {
     return this.#changed(
-      `UPDATE ${this.#table} SET owner = 'kept', expires_at = ${this.#now} + ? WHERE id = ? AND owner = ? AND expires_at > ${this.#now}`,
+      `UPDATE ${this.#table} SET owner = '${KEPT}', expires_at = ${this.#now} + ? WHERE id = ? AND owner = ? AND expires_at > ${this.#now}`,
       [keepForMs, this.#id(key), owner],
     );
   }

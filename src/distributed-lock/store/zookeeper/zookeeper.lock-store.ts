@@ -3,6 +3,7 @@ import { now } from '../../distributed-lock.clock.js';
 import type { LockKey } from '../../key/lock-key.js';
 import type {
   AcquireRequest,
+  KeyState,
   LockGrant,
   LockStore,
   ReleaseResult,
@@ -13,15 +14,18 @@ import { Contender, type ContenderHost, isShared } from './contender.js';
 import { Contenders } from './contenders.js';
 import { Directories } from './directories.js';
 import type { LockLayout } from './lock-layout.js';
+import type { LockView } from './lock-view.js';
 import { overLosses, type QueueNode } from './queue-node.js';
 import { hasCode, storeError } from './zookeeper.errors.js';
 import { ZooKeeperGrant } from './zookeeper.grant.js';
+import { endHolds, stateOf } from './zookeeper.operator.js';
 import { nodeName } from './zookeeper.paths.js';
 import { Postponed } from '../postponed.js';
 import type { SessionEnd, SessionListener, ZooKeeperSession } from './zookeeper.session.js';
 
 export interface ZooKeeperStoreSettings {
   readonly layout: LockLayout;
+  readonly view: LockView;
   /** Directory of all keys of a namespace. */
   baseOf(namespace: string): string;
   openSession(listener: SessionListener): ZooKeeperSession;
@@ -38,6 +42,8 @@ export class ZooKeeperLockStore implements LockStore, ContenderHost {
     reach: 'server',
     offers: ['shared'],
     keeps: 'process',
+    inspects: 'owner-and-token',
+    forceRelease: 'hold',
   };
   readonly layout: LockLayout;
   readonly #contenders = new Contenders();
@@ -92,7 +98,7 @@ export class ZooKeeperLockStore implements LockStore, ContenderHost {
     signal?.throwIfAborted();
     if (!this.#session) throw new LockStoreUnavailableError('zookeeper', key, 'not opened yet');
     if (request.waitTimeMs === 0 && this.#isTakenHere(request)) return null;
-    const contender = new Contender(request, `${this.#base}/${nodeName(key)}`, this);
+    const contender = new Contender(request, this.#pathOf(key), this);
     this.#contenders.add(contender);
     try {
       return await contender.run();
@@ -137,6 +143,18 @@ export class ZooKeeperLockStore implements LockStore, ContenderHost {
       node.remove().catch(() => undefined); // goes on by itself, or the session ends it
     }, leaseTimeMs);
     this.#abandoned.set(node, timer.unref());
+  }
+
+  inspect(key: LockKey): Promise<KeyState> {
+    return this.#asked(key, (session) => stateOf(session, this.settings.view, this.#pathOf(key)));
+  }
+
+  async forceRelease(key: LockKey): Promise<number> {
+    const { view } = this.settings;
+    const ended = await this.#asked(key, (session) => endHolds(session, view, this.#pathOf(key)));
+    // Those of this process that are too young to have a watch.
+    await Promise.all([...(this.#held.get(key) ?? [])].map((grant) => grant.watched()));
+    return ended;
   }
 
   stop(): void {
@@ -216,6 +234,20 @@ export class ZooKeeperLockStore implements LockStore, ContenderHost {
       const probe = await session.create(`${this.#base}/probe-`, 'ephemeral-sequential');
       await session.delete(probe.path);
     });
+  }
+
+  #pathOf(key: LockKey): string {
+    return `${this.#base}/${nodeName(key)}`;
+  }
+
+  async #asked<T>(key: LockKey, ask: (session: ZooKeeperSession) => Promise<T>): Promise<T> {
+    try {
+      if (this.#session?.trouble === null) return await ask(this.#session);
+    } catch (error) {
+      throw storeError(error, key);
+    }
+    const detail = this.#session?.trouble ?? 'not opened yet';
+    throw new LockStoreUnavailableError('zookeeper', key, detail);
   }
 
   async #confirm(): Promise<void> {

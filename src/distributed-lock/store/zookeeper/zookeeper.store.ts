@@ -2,14 +2,15 @@ import { hostname } from 'node:os';
 import { pid } from 'node:process';
 import type { LockStore } from '../lock-store.js';
 import { mutexLayout, readWriteLayout, semaphoreMutexLayout } from './lock-layout.js';
+import { queueView, semaphoreMutexView } from './lock-view.js';
 import { WireSession } from './wire/session.js';
 import { ZooKeeperLockStore } from './zookeeper.lock-store.js';
 import { checkOptions, type ZooKeeperStoreOptions } from './zookeeper.options.js';
 
 const LAYOUTS = {
-  mutex: mutexLayout,
-  'read-write': readWriteLayout,
-  'semaphore-mutex': semaphoreMutexLayout,
+  mutex: { layout: mutexLayout, view: queueView },
+  'read-write': { layout: readWriteLayout, view: queueView },
+  'semaphore-mutex': { layout: semaphoreMutexLayout, view: semaphoreMutexView },
 } as const;
 
 /**
@@ -23,7 +24,7 @@ export function zookeeperStore(options: ZooKeeperStoreOptions): LockStore {
   const { root, namespaceInPath, layout, client } = checkOptions(options);
   const label = Buffer.from(`${hostname()} ${pid}`);
   return new ZooKeeperLockStore({
-    layout: LAYOUTS[layout],
+    ...LAYOUTS[layout],
     baseOf: (namespace) => (namespaceInPath ? `${root}/${namespace}` : root),
     openSession: (listener) =>
       typeof client === 'function'

@@ -13,6 +13,8 @@ export interface Clause {
   readonly promise: string;
   /** Only for stores with these traits (of `offers`: with all of these); a difference between stores is declared, never skipped by hand. */
   readonly onlyFor?: Partial<StoreTraits>;
+  /** Not for stores with any of these traits. */
+  readonly exceptFor?: Partial<Omit<StoreTraits, 'offers'>>;
   /** Rejects with what it found, an `AssertionError` as a rule. Does not close the world, and may hang on a store that does. */
   check(world: StoreWorld, traits: StoreTraits): Promise<void>;
 }

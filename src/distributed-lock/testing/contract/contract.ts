@@ -2,6 +2,7 @@ import type { Offer, StoreTraits } from '../../store/lock-store.js';
 import type { Clause } from './clause.js';
 import { LEASES } from './lease.clauses.js';
 import { LIFECYCLE } from './lifecycle.clauses.js';
+import { OPERATORS } from './operator.clauses.js';
 import { OWNERSHIP } from './ownership.clauses.js';
 import { PERMITS_AND_ORDER } from './permits-and-order.clauses.js';
 import { SHARING } from './shared.clauses.js';
@@ -14,6 +15,7 @@ export const CONTRACT: readonly Clause[] = [
   ...WAITING,
   ...LEASES,
   ...LIFECYCLE,
+  ...OPERATORS,
   ...SHARING,
   ...PERMITS_AND_ORDER,
 ];
@@ -24,6 +26,10 @@ export function contractOf(traits: StoreTraits): readonly Clause[] {
 }
 
 export function appliesTo(clause: Clause, traits: StoreTraits): boolean {
+  const isExcepted = Object.entries(clause.exceptFor ?? {}).some(
+    ([trait, value]) => traits[trait as keyof StoreTraits] === value,
+  );
+  if (isExcepted) return false;
   return Object.entries(clause.onlyFor ?? {}).every(([trait, value]) => {
     if (Array.isArray(value)) return value.every((offer: Offer) => traits.offers.includes(offer));
     return traits[trait as keyof StoreTraits] === value;
