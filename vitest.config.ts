@@ -1,3 +1,4 @@
+import { readdirSync, readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import swc from 'unplugin-swc';
 import { defineConfig } from 'vitest/config';
@@ -41,14 +42,19 @@ const WITH_TYPEORM_03 = [
   'test/transaction/typeorm-0.3.version-spec.ts',
 ];
 
-/** They replace the clock, so their modules cannot be those of other specs. Everything else shares them: importing Nest and TypeORM anew for each spec took as long as half of the tests. */
-const IN_VIRTUAL_TIME = [
-  'test/property/lock-manager.property.spec.ts',
-  'test/protocol/exploration.spec.ts',
-  'test/protocol/line-exploration.spec.ts',
-  'test/protocol/turns.spec.ts',
-  'test/protocol/waiting.spec.ts',
-];
+/**
+ * Specs that replace a module (the clock): their modules cannot be those of others. All other specs of a worker share theirs: importing Nest and TypeORM
+ * anew for each took as long as half of the tests.
+ */
+const WITH_MODULES_OF_THEIR_OWN = readdirSync(fileURLToPath(new URL('./test/', import.meta.url)), {
+  recursive: true,
+  encoding: 'utf8',
+})
+  .filter((name) => /\.spec\.ts$/.test(name))
+  .map((name) => `test/${name.replaceAll('\\', '/')}`)
+  .filter((path) =>
+    readFileSync(new URL(`./${path}`, import.meta.url), 'utf8').includes('vi.mock('),
+  );
 
 export default defineConfig({
   test: {
@@ -62,7 +68,7 @@ export default defineConfig({
         test: {
           name: 'unit',
           include: ['src/**/*.spec.ts', 'test/**/*.spec.ts'],
-          exclude: IN_VIRTUAL_TIME,
+          exclude: WITH_MODULES_OF_THEIR_OWN,
           isolate: false,
           testTimeout: 20_000,
         },
@@ -71,8 +77,8 @@ export default defineConfig({
         plugins,
         resolve: { alias },
         test: {
-          name: 'virtual-time',
-          include: IN_VIRTUAL_TIME,
+          name: 'isolated',
+          include: WITH_MODULES_OF_THEIR_OWN,
           testTimeout: 20_000,
         },
       },

@@ -25,7 +25,7 @@ async function copyOfProject() {
 
 /** @returns whether the spec passes, and what it printed. A spec that hangs does not pass. */
 function run(directory, spec) {
-  const projects = spec.endsWith('.e2e-spec.ts') ? ['services'] : ['unit', 'virtual-time'];
+  const projects = spec.endsWith('.e2e-spec.ts') ? ['services'] : ['unit', 'isolated'];
   const vitest = join(directory, 'node_modules/vitest/vitest.mjs');
   const named = projects.flatMap((project) => ['--project', project]);
   const args = [vitest, 'run', ...named, '--bail', '1', spec];
