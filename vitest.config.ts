@@ -50,7 +50,7 @@ const WITH_MODULES_OF_THEIR_OWN = readdirSync(fileURLToPath(new URL('./test/', i
   recursive: true,
   encoding: 'utf8',
 })
-  .filter((name) => /\.spec\.ts$/.test(name))
+  .filter((name) => name.endsWith('.spec.ts'))
   .map((name) => `test/${name.replaceAll('\\', '/')}`)
   .filter((path) =>
     readFileSync(new URL(`./${path}`, import.meta.url), 'utf8').includes('vi.mock('),

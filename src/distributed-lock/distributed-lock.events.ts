@@ -44,9 +44,23 @@ export type LockEvent =
 
 export type LockListener = (event: LockEvent) => void;
 
+/** What an operator should know of. */
+const TROUBLE: ReadonlySet<LockEvent['type']> = new Set([
+  'lost',
+  'release-failed',
+  'force-released',
+  'leadership-failed',
+] as const);
+
 /** Tells listeners what happens. A listener that throws never changes the answer of a locked call. */
 export class LockEvents {
   readonly #listeners = new Set<LockListener>();
+  #troubled: LockListener | null = null;
+
+  /** Whether anybody is told of every lock; if not, an uncontended one need not be put into words. */
+  get isFollowed(): boolean {
+    return this.#listeners.size > 0;
+  }
 
   /** @returns a function that removes the listener again. */
   on(listener: LockListener): () => void {
@@ -54,17 +68,25 @@ export class LockEvents {
     return () => this.#listeners.delete(listener);
   }
 
+  /** The one listener that is told of trouble alone, in place of any before it. */
+  onTrouble(listener: LockListener): void {
+    this.#troubled = listener;
+  }
+
   emit(event: LockEvent): void {
-    for (const listener of this.#listeners) {
-      try {
-        listener(event);
-      } catch (error) {
-        // Reported out of band: an observer's defect must not become the caller's error.
-        process.emitWarning(
-          error instanceof Error ? error : String(error),
-          'DistributedLockListenerWarning',
-        );
-      }
-    }
+    if (this.#troubled && TROUBLE.has(event.type)) tell(this.#troubled, event);
+    for (const listener of this.#listeners) tell(listener, event);
+  }
+}
+
+function tell(listener: LockListener, event: LockEvent): void {
+  try {
+    listener(event);
+  } catch (error) {
+    // Reported out of band: an observer's defect must not become the caller's error.
+    process.emitWarning(
+      error instanceof Error ? error : String(error),
+      'DistributedLockListenerWarning',
+    );
   }
 }

@@ -75,7 +75,7 @@ function withLocks(
 
 async function openRuntime(name: string, options: unknown): Promise<LockRuntime> {
   const runtime = new LockRuntime(name, checkModuleOptions(options));
-  runtime.events.on(logTrouble);
+  runtime.events.onTrouble(logTrouble);
   await runtime.open((error) =>
     logger.warn(`The application starts without its lock store: ${String(error)}`),
   );

@@ -144,14 +144,14 @@ export class LockHold implements HoldPart {
     }
     this.#state = 'released';
     this.#unwatch();
-    const { key, owner, fencingToken } = this;
     const heldMs = now() - this.#heldSince;
+    const { events } = this.host;
     try {
       const result = await this.#giveBack();
-      this.host.events.emit({ type: 'released', key, owner, fencingToken, heldMs, result });
+      if (events.isFollowed) events.emit({ type: 'released', ...this.#name(), heldMs, result });
       return result;
     } catch (error) {
-      this.host.events.emit({ type: 'release-failed', key, owner, fencingToken, heldMs, error });
+      events.emit({ type: 'release-failed', ...this.#name(), heldMs, error });
       throw error;
     } finally {
       this.host.ended(this);
@@ -193,15 +193,8 @@ export class LockHold implements HoldPart {
     this.#state = 'lost';
     this.#lossReason = reason;
     this.#over();
-    const { key, owner, fencingToken } = this;
-    this.host.events.emit({
-      type: 'lost',
-      key,
-      owner,
-      fencingToken,
-      heldMs: now() - this.#heldSince,
-      reason,
-    });
+    const heldMs = now() - this.#heldSince;
+    this.host.events.emit({ type: 'lost', ...this.#name(), heldMs, reason });
     this.#lost?.abort(this.#lossError());
     // Frees what may be left of it, and lets local waiters go on. It is lost whatever the store answers.
     const freed = reason === 'closed' ? this.#giveBack() : this.host.store.release(this.grant);
@@ -212,6 +205,12 @@ export class LockHold implements HoldPart {
     const keepForMs = this.#atLeast === 0 ? 0 : this.#atLeast - now();
     const { store } = this.host;
     return keepForMs > 0 ? store.release(this.grant, keepForMs) : store.release(this.grant);
+  }
+
+  /** How events name it. */
+  #name(): Pick<LockGrant, 'key' | 'owner' | 'fencingToken'> {
+    const { key, owner, fencingToken } = this;
+    return { key, owner, fencingToken };
   }
 
   #over(): void {

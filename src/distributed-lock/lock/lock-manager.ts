@@ -131,7 +131,7 @@ export class LockManager implements HoldHost {
     const { waitTimeMs } = times;
     const leaseTimeMs = boundedLease(times.leaseTimeMs, times.holdAtMostMs ?? Infinity);
     const askedAt = now();
-    this.events.emit({ type: 'attempted', key, waitTimeMs });
+    if (this.events.isFollowed) this.events.emit({ type: 'attempted', key, waitTimeMs });
     const place = this.#place(key, times);
     let grant: LockGrant | null;
     try {
@@ -150,8 +150,10 @@ export class LockManager implements HoldHost {
     this.#holds.add(hold);
     if (place) this.#places.set(hold, place.holds());
     this.renewal.add(hold);
-    const { owner, fencingToken } = grant;
-    this.events.emit({ type: 'acquired', key, owner, fencingToken, waitedMs: now() - askedAt });
+    if (this.events.isFollowed) {
+      const { owner, fencingToken } = grant;
+      this.events.emit({ type: 'acquired', key, owner, fencingToken, waitedMs: now() - askedAt });
+    }
     return hold;
   }
 

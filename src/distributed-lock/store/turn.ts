@@ -78,10 +78,8 @@ export class Turn {
   }
 
   grant(): Grant {
-    const token = this.#tokens === null ? null : this.#tokens.first + BigInt(this.#grants);
-    this.#grants += 1;
     this.#serial += 1;
-    return new Grant(this, `${this.owner}.${this.#serial}`, token);
+    return new Grant(this, this.#serial, this.#tokens, this.#grants++);
   }
 
   get ref(): HeldTurn {
@@ -98,15 +96,25 @@ export class Turn {
   }
 }
 
-/** One caller's share of a turn. */
+/** One caller's share of a turn. Its owner id and its token are made when they are asked for: most callers ask for neither. */
 export class Grant implements LockGrant {
   onLost: ((reason: LossReason) => void) | null = null;
 
   constructor(
     readonly turn: Turn,
-    readonly owner: string,
-    readonly fencingToken: bigint | null,
+    private readonly serial: number,
+    private readonly tokens: TokenBlock | null,
+    /** Which token of the block. */
+    private readonly nth: number,
   ) {}
+
+  get owner(): string {
+    return `${this.turn.owner}.${this.serial}`;
+  }
+
+  get fencingToken(): bigint | null {
+    return this.tokens && this.tokens.first + BigInt(this.nth);
+  }
 
   get key(): LockKey {
     return this.turn.key;

@@ -17,6 +17,7 @@ import type {
 import { checkProbe } from '../redis-client/redis.errors.js';
 import type { LockConnections } from './redis.connections.js';
 import { RedisLine } from './redis.line.js';
+import { TokensOfTurn, turnNumber } from './redis.tokens.js';
 import { type LinkTiming, RedisLink } from './redis.link.js';
 import { evictedBy, RedisOperator } from './redis.operator.js';
 
@@ -28,8 +29,6 @@ export interface RedisTiming extends LinkTiming {
   readonly claimMs: number;
 }
 
-/** A turn number is a time in microseconds; each turn owns the thousand tokens that follow from it. */
-const TOKENS_PER_TURN = 1_000;
 const KEYS_PER_RENEWAL = 500;
 const POLL_FIRST_MS = 10;
 const POLL_LONGEST_MS = 250;
@@ -250,7 +249,7 @@ export class RedisBackend implements TurnBackend {
 
   #tokens(turn: string): TokenBlock {
     if (turn > this.#seen) this.#seen = turn;
-    return { first: BigInt(turn) * BigInt(TOKENS_PER_TURN), size: TOKENS_PER_TURN };
+    return new TokensOfTurn(turn);
   }
 
   /** A moment *after* the lease that was seen ends, spread so that waiting processes do not look in step. */
@@ -269,7 +268,3 @@ export class RedisBackend implements TurnBackend {
 }
 
 const flag = (on: boolean): string => (on ? '1' : '0');
-
-function turnNumber(tokens: TokenBlock | null): string {
-  return tokens === null ? '' : (tokens.first / BigInt(TOKENS_PER_TURN)).toString();
-}
