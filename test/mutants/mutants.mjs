@@ -341,8 +341,8 @@ export const MUTANTS = [
   {
     what: 'receivers are counted in a Cluster',
     file: 'store/redis/redis.backend.ts',
-    find: 'flag(!this.#link.isCluster)',
-    replace: 'flag(true)',
+    find: 'const counted = flag(!this.#link.isCluster);',
+    replace: 'const counted = flag(true);',
     spec: 'test/stores/redis-cluster.e2e-spec.ts',
   },
   {
@@ -351,5 +351,19 @@ export const MUTANTS = [
     find: 'if (have >= wanted) return;',
     replace: 'if (have >= 0) return;',
     spec: 'test/stores/redis-replicas.e2e-spec.ts',
+  },
+  {
+    what: 'a key is not kept closed when the server is out of memory',
+    file: `${LUA}keep.lua`,
+    find: "if redis.pcall('SET', KEYS[1], 'k:', 'PX', ARGV[2]).err then redis.call('PEXPIRE', KEYS[1], ARGV[2]) end",
+    replace: "redis.call('SET', KEYS[1], 'k:', 'PX', ARGV[2])",
+    spec: 'test/fault/out-of-memory.e2e-spec.ts',
+  },
+  {
+    what: 'shared holds are not renewed when the server is out of memory',
+    file: `${LUA}stay.lua`,
+    find: "redis.call('PEXPIRE', line.held, lease)",
+    replace: '',
+    spec: 'test/fault/out-of-memory.e2e-spec.ts',
   },
 ];
