@@ -366,4 +366,18 @@ export const MUTANTS = [
     replace: '',
     spec: 'test/fault/out-of-memory.e2e-spec.ts',
   },
+  {
+    what: 'nobody tells the next one in the line when the claim of a frozen one is over',
+    file: `${LUA}line.lua`,
+    find: 'if not enters and (not line.called or tell_when_to_look(line, head)) then break end',
+    replace: 'if not enters then break end',
+    spec: 'test/protocol/line-scripts.e2e-spec.ts',
+  },
+  {
+    what: 'a dead one in the line is told when the claim of a frozen one is over, in place of the next that lives',
+    file: `${LUA}line.lua`,
+    find: 'return call(line.inbox, head, line.claim, line.message) > 0 or not line.counted',
+    replace: 'return call(line.inbox, head, line.claim, line.message) >= 0',
+    spec: 'test/protocol/line-scripts.e2e-spec.ts',
+  },
 ];
