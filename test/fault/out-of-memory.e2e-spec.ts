@@ -117,6 +117,21 @@ describe.skipIf(!inject('canStartRedis'))('a Redis that has no memory left (noev
     expect(await next.release()).toBe('released');
   });
 
+  it('… the same of a fair hold, whose lease is over before the key may be free', async () => {
+    const key = freshKey('refused-fair');
+    const fair = { mode: 'exclusive', fair: true } as const;
+    const times = { leaseTimeMs: AT_LEAST_MS, holdAtLeastMs: 2 * AT_LEAST_MS };
+    const askedAt = performance.now();
+    const hold = await locks.enter(key, times, undefined, fair);
+    await during('min-replicas-to-write', '1', () =>
+      expect(hold.release()).rejects.toBeInstanceOf(LockStoreUnavailableError),
+    );
+    const next = await other.enter(key, { waitTimeMs: 20_000 }, undefined, fair);
+    expect(performance.now() - askedAt).toBeGreaterThanOrEqual(2 * AT_LEAST_MS - 1);
+    expect(await next.release()).toBe('released');
+    await broken.untilNothingIsLeft(key);
+  });
+
   it.each([
     ['a turn of its process', { mode: 'exclusive', fair: false }],
     ['fair', { mode: 'exclusive', fair: true }],
