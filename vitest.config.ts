@@ -98,7 +98,8 @@ export default defineConfig({
         plugins,
         resolve: { alias },
         test: {
-          // Proof that the fault contract can fail, by stores that are broken; and three ZooKeeper servers, which need the machine for themselves.
+          // Proof that the fault contract can fail, by stores that are broken; very many keys; and three ZooKeeper servers, which need the machine for
+          // themselves.
           name: 'long',
           include: ['test/**/*.long-spec.ts'],
           globalSetup: ['test/support/global-setup.ts'],

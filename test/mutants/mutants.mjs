@@ -342,8 +342,8 @@ export const MUTANTS = [
   {
     what: 'receivers are counted in a Cluster',
     file: 'store/redis/redis.backend.ts',
-    find: 'flag(!this.#link.isCluster)',
-    replace: 'flag(true)',
+    find: 'const counted = flag(!this.#link.isCluster);',
+    replace: 'const counted = flag(true);',
     spec: 'test/stores/redis-cluster.e2e-spec.ts',
   },
   {
@@ -380,5 +380,33 @@ export const MUTANTS = [
     find: 'grant?.turn.owner === owner ? grant : null',
     replace: 'grant ?? null',
     spec: 'test/protocol/eviction.spec.ts',
+  },
+  {
+    what: 'a key is not kept closed when the server is out of memory',
+    file: `${LUA}keep.lua`,
+    find: "if redis.pcall('SET', KEYS[1], 'k:', 'PX', ARGV[2]).err then redis.call('PEXPIRE', KEYS[1], ARGV[2]) end",
+    replace: "redis.call('SET', KEYS[1], 'k:', 'PX', ARGV[2])",
+    spec: 'test/fault/out-of-memory.e2e-spec.ts',
+  },
+  {
+    what: 'shared holds are not renewed when the server is out of memory',
+    file: `${LUA}stay.lua`,
+    find: "redis.call('PEXPIRE', line.held, lease)",
+    replace: '',
+    spec: 'test/fault/out-of-memory.e2e-spec.ts',
+  },
+  {
+    what: 'nobody tells the next one in the line when the claim of a frozen one is over',
+    file: `${LUA}line.lua`,
+    find: 'if not enters and (not line.called or tell_when_to_look(line, head)) then break end',
+    replace: 'if not enters then break end',
+    spec: 'test/protocol/line-scripts.e2e-spec.ts',
+  },
+  {
+    what: 'a dead one in the line is told when the claim of a frozen one is over, in place of the next that lives',
+    file: `${LUA}line.lua`,
+    find: 'return call(line.inbox, head, line.claim, line.message) > 0 or not line.counted',
+    replace: 'return call(line.inbox, head, line.claim, line.message) >= 0',
+    spec: 'test/protocol/line-scripts.e2e-spec.ts',
   },
 ];

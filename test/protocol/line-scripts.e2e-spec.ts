@@ -51,6 +51,31 @@ describeScripts('whoever leaves the line', () => {
     expect(await lock.queue()).toEqual([]);
   });
 
+  it.each([
+    ['caller', 'x:d.line:1'],
+    ['process that waits for a turn', 'd'],
+  ])('tells the next one that lives when to look, past a dead %s', async (_, dead) => {
+    await listen('a.line', 'b.line', 'c.line');
+    await lock.enter('x:a.line:1');
+    await lock.enter('x:b.line:1', { wait: true });
+    await lock.client.zadd(lock.waiting, Date.now() * 1_000, dead); // it came between them
+    await lock.enter('x:c.line:1', { wait: true });
+    expect(await lock.leave('x:a.line:1', { claimMs: 700 })).toBe(1);
+    await lock.hears('c.line');
+    expect(lock.messages).toContain('c.line 700 x:c.line:1 k');
+    expect(await lock.queue()).toEqual(['x:c.line:1']);
+  });
+
+  it('lets in those behind a dead one that may be together', async () => {
+    await listen('a.line', 'b.line', 'c.line');
+    await lock.enter('x:a.line:1');
+    for (const place of ['s:b.line:1', 'x:d.line:1', 's:c.line:1'])
+      await lock.enter(place, { wait: true });
+    expect(await lock.leave('x:a.line:1')).toBe(1);
+    expect(await lock.holders()).toEqual(expect.arrayContaining(['b.line:1', 'c.line:1']));
+    expect(await lock.queue()).toEqual([]);
+  });
+
   it('control: where receivers cannot be counted, a dead one costs its claim', async () => {
     await lock.enter('x:a.line:1');
     await lock.enter('x:b.line:1', { wait: true });

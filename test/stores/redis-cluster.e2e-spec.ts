@@ -20,7 +20,7 @@ describe.skipIf(!inject('canStartRedis'))('redisStore on a Redis Cluster', () =>
   let cluster: OwnRedisCluster;
   let world: RedisClusterWorld;
   beforeAll(async () => {
-    cluster = await startRedisCluster(NODES);
+    cluster = await startRedisCluster({ masters: NODES });
   });
   beforeEach(() => {
     world = new RedisClusterWorld(cluster);

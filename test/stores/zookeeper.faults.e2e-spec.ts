@@ -1,28 +1,16 @@
 import { setTimeout as pause } from 'node:timers/promises';
-import { afterAll, beforeAll, describe, expect, inject, test } from 'vitest';
+import { afterAll, beforeAll, describe, expect, inject } from 'vitest';
 import { now } from '../../src/distributed-lock/distributed-lock.clock.js';
 import { LockStoreUnavailableError } from '../../src/distributed-lock/distributed-lock.errors.js';
-import type { LockStore } from '../../src/distributed-lock/store/lock-store.js';
-import type { ZooKeeperStoreOptions } from '../../src/distributed-lock/store/zookeeper/index.js';
 import { freshKey, request, take } from '../contract/lock-store.contract.js';
-import { ZooKeeperWorld } from '../contract/zookeeper-world.js';
 import { failureOf, Managed } from '../lock/managed.js';
 import { ensureBuilt } from '../support/build.js';
-import { TcpProxy } from '../support/tcp-proxy.js';
 import { until } from '../support/until.js';
 import { type OwnZooKeeper, startZooKeeper } from '../support/zookeeper.js';
 import { isHonoured, lossOf } from './contention.js';
+import { sceneOn, SESSION_MS } from './zookeeper-scene.js';
 
 const canStart = inject('canStartZooKeeper');
-const SESSION_MS = 2_000;
-const SHORT = { sessionTimeout: SESSION_MS } as const;
-
-interface Scene {
-  readonly proxy: TcpProxy;
-  readonly world: ZooKeeperWorld;
-  /** A store that reaches the server by the proxy. */
-  readonly behindProxy: (options?: ZooKeeperStoreOptions) => Promise<LockStore>;
-}
 
 describe.skipIf(!canStart)('zookeeper, one server', () => {
   let server: OwnZooKeeper;
@@ -33,24 +21,7 @@ describe.skipIf(!canStart)('zookeeper, one server', () => {
   });
   afterAll(() => server.stop());
 
-  /** A namespace and a proxy of each test's own: tests that leave the server alone run beside each other. */
-  const it = test.extend<Scene>({
-    // oxlint-disable-next-line no-empty-pattern -- the test runner reads from the pattern what a fixture needs: nothing
-    proxy: async ({}, use) => {
-      const proxy = await TcpProxy.start({ port: server.port });
-      await use(proxy);
-      await proxy.close();
-    },
-    world: async ({ proxy }, use) => {
-      const world = new ZooKeeperWorld(server.url, SHORT);
-      await use(world);
-      await proxy.pass();
-      await world.close();
-    },
-    behindProxy: async ({ proxy, world }, use) => {
-      await use((options) => world.store({ connectString: `127.0.0.1:${proxy.port}`, ...options }));
-    },
-  });
+  const it = sceneOn(() => server);
 
   describe.concurrent('a connection', () => {
     it('that breaks frees nothing: the holder goes on, and so does the place of a waiter', async ({

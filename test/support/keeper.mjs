@@ -4,7 +4,8 @@
  * The keeper is detached, so that a Ctrl-C at the terminal does not reach it; the end of its standard input is the
  * signal: the operating system closes that pipe even when the starting process is killed with SIGKILL.
  *
- * argv[2], JSON: { command?, args?, uid?, gid?, cwd?, env?, log?, stopSignal?, remove?: path, cleanUp?: [command, ...args] }
+ * argv[2], JSON: { command?, args?, uid?, gid?, cwd?, env?, log?, stopSignal?, lifeline?, remove?: path, cleanUp?: [command, ...args] }
+ * lifeline: descriptor 3 is the standard input of another keeper, which waits for this one and for the server as well
  * stdout, one line each: { "pid": n } once started, { "exit": code, "signal": name } when the server is gone.
  */
 import { spawn, spawnSync } from 'node:child_process';
@@ -46,7 +47,7 @@ if (task.command) {
     env: { ...process.env, ...task.env },
     uid: task.uid,
     gid: task.gid,
-    stdio: ['ignore', output, output],
+    stdio: ['ignore', output, output, ...(task.lifeline ? [3] : [])],
     detached: true,
   });
   server.on('error', (error) => {

@@ -1,12 +1,13 @@
-import { execFileSync } from 'node:child_process';
 import { connect } from 'node:net';
 import { join } from 'node:path';
 import { findBinary, unprivilegedUser } from './binaries.js';
 import {
+  type Kept,
   type RunAs,
   type Throwaway,
   keptDirectory,
   onFreePort,
+  prepare,
   signal,
   startThrowaway,
   temporaryDirectory,
@@ -47,12 +48,10 @@ async function launch(command: string, install: string, port: number): Promise<O
     '--innodb-flush-log-at-trx-commit=2',
   ];
   try {
-    execFileSync(
-      install,
-      [...common, '--auth-root-authentication-method=normal', '--skip-name-resolve'],
-      { cwd: kept.directory, stdio: 'pipe', ...runAs },
-    );
-    let server = await launchProcess(command, common, port, runAs);
+    const args = [...common, '--auth-root-authentication-method=normal', '--skip-name-resolve'];
+    await prepare(kept, { command: install, args, runAs });
+    const start = () => launchProcess(command, common, port, runAs, kept);
+    let server = await start();
     return {
       url: `mysql://root@127.0.0.1:${port}/test`,
       port,
@@ -66,7 +65,7 @@ async function launch(command: string, install: string, port: number): Promise<O
       async restart() {
         signal(server.pid, 'SIGKILL');
         await server.gone;
-        server = await launchProcess(command, common, port, runAs);
+        server = await start();
       },
     };
   } catch (error) {
@@ -80,6 +79,7 @@ function launchProcess(
   common: readonly string[],
   port: number,
   runAs: RunAs | undefined,
+  uses: Kept,
 ): Promise<Throwaway> {
   const directory = temporaryDirectory('mariadb', runAs);
   return startThrowaway({
@@ -95,6 +95,7 @@ function launchProcess(
     ],
     directory,
     runAs,
+    uses,
     isReady: () => greets(port),
   });
 }

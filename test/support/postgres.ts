@@ -1,4 +1,3 @@
-import { execFileSync } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
 import { join } from 'node:path';
 import { Client } from 'pg';
@@ -8,6 +7,7 @@ import {
   type RunAs,
   keptDirectory,
   onFreePort,
+  prepare,
   signal,
   startThrowaway,
   temporaryDirectory,
@@ -66,11 +66,10 @@ async function launch(found: string, port: number, user: RunAs | undefined): Pro
   const url = `postgres://postgres@127.0.0.1:${port}/postgres`;
   try {
     const binaries = readableFor(user, found, kept.directory);
-    execFileSync(
-      join(binaries, 'initdb'),
-      ['-D', data, '-U', 'postgres', '-A', 'trust', '-E', 'UTF8', '--no-sync', '--no-instructions'],
-      { cwd: kept.directory, env: { ...process.env, ...env }, stdio: 'pipe', ...user },
-    );
+    const command = join(binaries, 'initdb');
+    const quick = ['--no-sync', '--no-instructions'];
+    const args = ['-D', data, '-U', 'postgres', '-A', 'trust', '-E', 'UTF8', ...quick];
+    await prepare(kept, { command, args, runAs: user, env });
     const start = () =>
       startThrowaway({
         name: 'postgres',
@@ -78,6 +77,7 @@ async function launch(found: string, port: number, user: RunAs | undefined): Pro
         args: ['-D', data, '-p', String(port), ...SETTINGS.flatMap((it) => ['-c', it])],
         directory: temporaryDirectory('postgres', user),
         runAs: user,
+        uses: kept,
         env,
         stopSignal: 'SIGINT', // "fast": does not wait for connections to end
         isReady: () => answersQuery(url),

@@ -9,9 +9,12 @@ import { until } from './until.js';
 const SLOTS = 16_384;
 const HOST = '127.0.0.1';
 
-/** A Redis Cluster of masters without replicas, on loopback. */
+/** A Redis Cluster on loopback. */
 export interface OwnRedisCluster {
+  /** Those that were the masters at the start. */
   readonly nodes: readonly OwnRedis[];
+  /** One of the first node, if one was asked for. */
+  readonly replicas: readonly OwnRedis[];
   /** Start nodes for an ioredis `Cluster`. */
   readonly startNodes: readonly { readonly host: string; readonly port: number }[];
   /** Moves a slot and the keys in it to another node, as a resharding does. */
@@ -19,32 +22,82 @@ export interface OwnRedisCluster {
   stop(): Promise<void>;
 }
 
-export async function startRedisCluster(masters = 3): Promise<OwnRedisCluster> {
-  const busPorts = await Promise.all(Array.from({ length: masters }, () => freePort()));
-  const nodes = await Promise.all(
+export interface ClusterOptions {
+  readonly masters?: number;
+  /** Replicas of the first master: 0 or 1. */
+  readonly replicas?: number;
+  /** After how long a silent node counts as gone. */
+  readonly nodeTimeoutMs?: number;
+}
+
+export async function startRedisCluster(options: ClusterOptions = {}): Promise<OwnRedisCluster> {
+  const { masters = 3, replicas = 0, nodeTimeoutMs = 2_000 } = options;
+  const count = masters + replicas;
+  const busPorts = await Promise.all(Array.from({ length: count }, () => freePort()));
+  const servers = await Promise.all(
     busPorts.map((busPort) => {
       const cluster = ['--cluster-enabled', 'yes', '--cluster-port', String(busPort)];
-      const quick = ['--cluster-node-timeout', '2000', '--cluster-announce-ip', HOST];
-      return startRedis({ args: [...cluster, ...quick] });
+      const quick = [
+        '--cluster-node-timeout',
+        String(nodeTimeoutMs),
+        '--cluster-announce-ip',
+        HOST,
+      ];
+      const replication = ['--repl-diskless-sync-delay', '0', '--repl-ping-replica-period', '1'];
+      return startRedis({ args: [...cluster, ...quick, ...replication] });
     }),
   );
-  const admins = nodes.map(({ url }) => new Redis(url));
+  const nodes = servers.slice(0, masters);
+  const all = servers.map(({ url }) => new Redis(url));
+  const admins = all.slice(0, masters);
+  for (const admin of all) admin.on('error', () => undefined); // a test may kill its node
   const stop = async (): Promise<void> => {
-    for (const admin of admins) admin.disconnect();
-    await Promise.all(nodes.map((node) => node.stop()));
+    for (const admin of all) admin.disconnect();
+    await Promise.all(servers.map((node) => node.stop()));
   };
   try {
     await meet(admins, nodes, busPorts);
+    for (const admin of all.slice(masters)) await follow(admin, admins, nodes[0]!, busPorts[0]!);
   } catch (error) {
     await stop();
     throw error;
   }
   return {
     nodes,
-    startNodes: nodes.map(({ port }) => ({ host: HOST, port })),
+    replicas: servers.slice(masters),
+    startNodes: servers.map(({ port }) => ({ host: HOST, port })),
     moveSlot: (slot, from, to) => moveSlot(admins, nodes, slot, from, to),
     stop,
   };
+}
+
+/** Resolves when the replica has the data of the first master, and every node knows it as its replica. */
+async function follow(
+  replica: Redis,
+  masters: readonly Redis[],
+  { port }: OwnRedis,
+  busPort: number,
+): Promise<void> {
+  await replica.call('CLUSTER', 'MEET', HOST, String(port), String(busPort));
+  const [id, master] = [await replica.cluster('MYID'), await masters[0]!.cluster('MYID')];
+  await until('the replica to know its master', () =>
+    replica.call('CLUSTER', 'REPLICATE', master).then(
+      () => true,
+      () => false,
+    ),
+  );
+  await until(
+    'the replica to follow, as every node sees it',
+    async () => {
+      const link = await replica.info('replication');
+      if (!link.includes('master_link_status:up')) return false;
+      const views = await Promise.all(
+        [replica, ...masters].map((it) => it.cluster('NODES') as Promise<string>),
+      );
+      return views.every((nodes) => new RegExp(`^${id} .*slave ${master} `, 'm').test(nodes));
+    },
+    { deadlineMs: 20_000, everyMs: 20 },
+  );
 }
 
 async function meet(

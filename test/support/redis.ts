@@ -1,6 +1,7 @@
 import { connect } from 'node:net';
 import { findBinary } from './binaries.js';
 import {
+  type Kept,
   type Throwaway,
   keptDirectory,
   onFreePort,
@@ -50,7 +51,8 @@ export async function startRedis(options: RedisOptions = {}): Promise<OwnRedis> 
     const data = options.durable ? keptDirectory('redis-data') : null;
     const durable = ['--appendonly', 'yes', '--appendfsync', 'always', '--dir'];
     const args = [...(options.args ?? []), ...(data ? [...durable, data.directory] : [])];
-    let server = await launch(binary, port, args);
+    const start = () => launch(binary, port, args, data);
+    let server = await start();
     const kill = async () => {
       signal(server.pid, 'SIGKILL');
       await server.gone;
@@ -70,13 +72,18 @@ export async function startRedis(options: RedisOptions = {}): Promise<OwnRedis> 
       thaw: () => signal(server.pid, 'SIGCONT'),
       async restart() {
         await kill();
-        server = await launch(binary, port, args);
+        server = await start();
       },
     };
   });
 }
 
-function launch(binary: string, port: number, args: readonly string[]): Promise<Throwaway> {
+function launch(
+  binary: string,
+  port: number,
+  args: readonly string[],
+  data: Kept | null,
+): Promise<Throwaway> {
   const directory = temporaryDirectory('redis');
   const place = ['--bind', '127.0.0.1', '--port', String(port), '--dir', directory];
   const inMemory = ['--save', '', '--appendonly', 'no', '--daemonize', 'no'];
@@ -85,6 +92,7 @@ function launch(binary: string, port: number, args: readonly string[]): Promise<
     command: binary,
     args: [...place, ...inMemory, ...args],
     directory,
+    uses: data ?? undefined,
     isReady: () => answersPing(port),
   });
 }

@@ -1,15 +1,18 @@
 import { execFile, spawn } from 'node:child_process';
-import { existsSync, readdirSync } from 'node:fs';
+import { chmodSync, existsSync, mkdtempSync, readdirSync, rmdirSync } from 'node:fs';
 import { connect } from 'node:net';
 import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { Redis } from 'ioredis';
 import { Client } from 'pg';
-import { expect, it } from 'vitest';
+import { describe, expect, inject, it } from 'vitest';
 import { createDatabase, getService, startRedis } from './services.js';
 import { until } from './until.js';
 import { databaseUrl, describeWith } from './with-services.js';
+
+const SLOWLY = { deadlineMs: 30_000 };
 
 const accepts = (port: number) =>
   new Promise<boolean>((resolve) => {
@@ -76,6 +79,35 @@ describeWith('ownRedis')('a Redis of the test’s own', () => {
     await until('the server to be gone', async () => !(await accepts(port)));
     await until('its directory to be gone', () => !existsSync(`${tmpdir()}/${own}`));
   });
+});
+
+describe.skipIf(!inject('canStartMariadb'))('a MariaDB of the test’s own', () => {
+  it.each(['while it is set up', 'while it runs'])(
+    'dies with a run that is killed with SIGKILL %s, and leaves no directory',
+    async (when) => {
+      // Of this test alone, and the server's user can enter it.
+      const directory = mkdtempSync(join(tmpdir(), 'distributed-lock-killed-'));
+      chmodSync(directory, 0o755);
+      const starter = `
+      import '${new URL('../../.ci/typescript.mjs', import.meta.url).href}';
+      const { startMariadb } = await import('${new URL('mariadb.ts', import.meta.url).href}');
+      console.log((await startMariadb()).port);
+      setInterval(() => {}, 1000);`;
+      const run = spawn(process.execPath, ['--input-type=module', '-e', starter], {
+        env: { ...process.env, TMPDIR: directory },
+        stdio: ['ignore', 'pipe', 'inherit'],
+      });
+      let port = '';
+      run.stdout.on('data', (text: Buffer) => (port += text.toString()));
+      const isSetUp = () =>
+        readdirSync(directory).some((it) => existsSync(join(directory, it, 'data')));
+      await until(when, () => (when === 'while it runs' ? port !== '' : isSetUp()), SLOWLY);
+      run.kill('SIGKILL');
+      await until('its directories to be gone', () => readdirSync(directory).length === 0, SLOWLY);
+      expect(port !== '' && (await accepts(Number(port)))).toBe(false);
+      rmdirSync(directory);
+    },
+  );
 });
 
 describeWith('postgres')('createDatabase', () => {

@@ -1,9 +1,10 @@
-import { type ChildProcess, spawn } from 'node:child_process';
+import { type ChildProcess, type ChildProcessByStdio, spawn } from 'node:child_process';
 import { chownSync, mkdtempSync, readFileSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
+import type { Readable, Writable } from 'node:stream';
 import { fileURLToPath } from 'node:url';
 import { until } from './until.js';
 
@@ -26,6 +27,8 @@ export interface ServerCommand {
   readonly env?: Readonly<Record<string, string>> | undefined;
   /** Default `SIGTERM`. */
   readonly stopSignal?: NodeJS.Signals;
+  /** A directory of others that the server writes into: it stays as long as the server lives. */
+  readonly uses?: Kept | undefined;
   /** Rejects or answers `false` while the server is not ready. */
   isReady(): Promise<boolean>;
 }
@@ -46,7 +49,7 @@ export interface Throwaway {
  */
 export async function startThrowaway(server: ServerCommand): Promise<Throwaway> {
   const log = join(server.directory, 'server.log');
-  const keeper = startKeeper({
+  const task = {
     command: server.command,
     args: server.args,
     uid: server.runAs?.uid,
@@ -56,7 +59,8 @@ export async function startThrowaway(server: ServerCommand): Promise<Throwaway> 
     stopSignal: server.stopSignal,
     log,
     remove: server.directory,
-  });
+  };
+  const keeper = startKeeper(task, server.uses);
   let ended: string | undefined;
   void keeper.ended.then((how) => (ended = how));
   let lastWords = '';
@@ -80,20 +84,50 @@ export async function startThrowaway(server: ServerCommand): Promise<Throwaway> 
   }
 }
 
+/** What prepares a kept directory for a server: `initdb`. */
+export type Preparation = Pick<ServerCommand, 'command' | 'args' | 'runAs' | 'env'>;
+
+/**
+ * Runs a program to its end, in a directory that it fills, under a keeper that ends it with this process.
+ *
+ * @throws {Error} with what it printed if it fails.
+ */
+export async function prepare(kept: Kept, program: Preparation): Promise<void> {
+  const log = join(kept.directory, 'prepare.log');
+  const { command, args, runAs, env } = program;
+  const task = { command, args, ...runAs, env, cwd: kept.directory, log };
+  const keeper = startKeeper(task, kept);
+  keeper.pid.catch(() => undefined); // `ended` says it, too
+  let how: string | undefined;
+  void keeper.ended.then((it) => (how = it));
+  try {
+    await until(`${command} to end`, () => how !== undefined, { deadlineMs: 60_000 });
+  } finally {
+    await keeper.stop();
+  }
+  if (how !== 'exit code 0') throw new Error(`${command} ended with ${how}\n${tail(log)}`);
+}
+
 export interface Keeper {
   readonly pid: Promise<number>;
   /** How the server ended: an exit code or a signal. */
   readonly ended: Promise<string>;
   readonly gone: Promise<void>;
+  /** The keeper stops when nobody has it open any more: this process, and those that inherited it. */
+  readonly lifeline: Writable;
   stop(): Promise<void>;
 }
 
-/** @param task see `keeper.mjs`. */
-export function startKeeper(task: object): Keeper {
-  const child = spawn(process.execPath, [KEEPER, JSON.stringify(task)], {
-    stdio: ['pipe', 'pipe', 'inherit'],
+/**
+ * @param task see `keeper.mjs`.
+ * @param uses what the keeper and its server may write into.
+ */
+export function startKeeper(task: object, uses?: Kept): Keeper {
+  const argument = JSON.stringify({ ...task, lifeline: uses !== undefined });
+  const child = spawn(process.execPath, [KEEPER, argument], {
+    stdio: ['pipe', 'pipe', 'inherit', ...(uses ? [uses.lifeline] : [])],
     detached: true,
-  });
+  }) as ChildProcessByStdio<Writable, Readable, null>;
   let endedWith: (how: string) => void;
   const ended = new Promise<string>((resolve) => (endedWith = resolve));
   const pid = new Promise<number>((resolve, reject) => {
@@ -111,6 +145,7 @@ export function startKeeper(task: object): Keeper {
     child.on('error', reject);
   });
   const gone = new Promise<void>((resolve) => child.on('exit', () => resolve()));
+  child.on('close', () => endedWith('its keeper'));
   pid.then(
     () => leaveInBackground(child),
     () => leaveInBackground(child), // its owner learns why from `pid`
@@ -119,6 +154,7 @@ export function startKeeper(task: object): Keeper {
     pid,
     ended,
     gone,
+    lifeline: child.stdin,
     stop: () => {
       child.ref();
       child.stdin.end();
@@ -143,9 +179,15 @@ export function temporaryDirectory(name: string, owner?: RunAs): string {
   return directory;
 }
 
-/** A directory that outlives the servers that use it, one after the other, but not this process. */
+/**
+ * A directory that outlives the servers that use it, one after the other, but not this process. A server that ends because this process
+ * was killed still writes for a while; what it writes after a removal would stay for ever. So it is removed when the last of those that
+ * have its lifeline is gone.
+ */
 export interface Kept {
   readonly directory: string;
+  readonly lifeline: Writable;
+  /** Whoever still uses it. */
   remove(): Promise<void>;
 }
 
@@ -154,6 +196,7 @@ export function keptDirectory(name: string, owner?: RunAs): Kept {
   const keeper = startKeeper({ remove: directory });
   return {
     directory,
+    lifeline: keeper.lifeline,
     async remove() {
       await keeper.pid;
       await keeper.stop();

@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { findBinary } from './binaries.js';
 import { TcpProxy } from './tcp-proxy.js';
 import {
+  type Kept,
   type Throwaway,
   freePort,
   keptDirectory,
@@ -148,7 +149,7 @@ async function launchServer(launch: Launch): Promise<OwnZooKeeper> {
   const { port } = launch;
   // Apart from the server's own directory, which goes with it: a restarted server has its data.
   const data = keptDirectory('zookeeper-data');
-  const start = () => launchProcess(java, jars, data.directory, launch);
+  const start = () => launchProcess(java, jars, data, launch);
   let server = await start().catch(async (error: unknown) => {
     await data.remove();
     throw error;
@@ -189,13 +190,13 @@ async function launchServer(launch: Launch): Promise<OwnZooKeeper> {
 function launchProcess(
   java: string,
   jars: string,
-  data: string,
+  data: Kept,
   { port, id, options, config }: Launch,
 ): Promise<Throwaway> {
   const directory = temporaryDirectory('zookeeper');
   const file = join(directory, 'zoo.cfg');
   const lines = [
-    `dataDir=${data}`,
+    `dataDir=${data.directory}`,
     `clientPort=${port}`,
     'clientPortAddress=127.0.0.1',
     'tickTime=500',
@@ -210,7 +211,7 @@ function launchProcess(
     ...(options.config ?? []),
   ];
   writeFileSync(file, lines.join('\n'));
-  if (id !== null) writeFileSync(join(data, 'myid'), String(id));
+  if (id !== null) writeFileSync(join(data.directory, 'myid'), String(id));
   return startThrowaway({
     name: 'zookeeper',
     command: java,
@@ -228,6 +229,7 @@ function launchProcess(
       file,
     ],
     directory,
+    uses: data,
     isReady: async () => (await askWord(port, 'srvr')).includes('Mode:'),
   });
 }

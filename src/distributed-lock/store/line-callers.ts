@@ -14,6 +14,12 @@ export class LineCallers {
     return this.#byKey.get(key) ?? [];
   }
 
+  /** The first of those who stand in the line at the backend. */
+  firstQueued(key: LockKey): LineCaller | null {
+    for (const caller of this.of(key)) if (caller.isQueued) return caller;
+    return null;
+  }
+
   /** Whoever is behind the place and has not been answered yet. */
   at({ key, owner }: LinePlace): LineCaller | null {
     for (const caller of this.of(key))

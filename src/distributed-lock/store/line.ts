@@ -1,12 +1,11 @@
 import { now } from '../distributed-lock.clock.js';
 import { LockClosedError, LockStoreUnavailableError } from '../distributed-lock.errors.js';
 import type {
-  Admitted,
   EnterRequest,
+  HeldPlace,
   LineBackend,
   LineListener,
   LinePlace,
-  NotYet,
 } from './line-backend.js';
 import { LineCaller, type LineRequest } from './line-caller.js';
 import { LineCallers } from './line-callers.js';
@@ -30,7 +29,7 @@ export class Line implements LineListener {
   readonly #abandoned = new Map<string, number>();
   /** Owner ids whose leave is on its way: answers that were given before it still name them. */
   readonly #leaving = new Set<string>();
-  readonly #untold: UntoldReleases<LinePlace>;
+  readonly #untold: UntoldReleases<HeldPlace>;
   #serial = 0;
   #closed = false;
 
@@ -40,7 +39,10 @@ export class Line implements LineListener {
     /** Random id; every owner id starts with it. Not the one that the turns of the same process have. */
     private readonly lineId: string,
   ) {
-    this.#untold = new UntoldReleases({ giveBack: (place) => backend.leave(place) });
+    this.#untold = new UntoldReleases({
+      giveBack: ({ place }) => backend.leave(place),
+      keep: (held, leaseTimeMs) => backend.renew([{ ...held, leaseTimeMs }]),
+    });
     backend.listen(this);
   }
 
@@ -118,10 +120,12 @@ export class Line implements LineListener {
 
   /** Nobody is behind the place any more, and it stays until the time is over; a process that ends before leaves it to its lease. */
   async #keep({ owner, place, held }: LineGrant, forMs: number): Promise<ReleaseResult> {
-    this.#abandoned.set(owner, now() + forMs);
+    const until = now() + forMs;
+    this.#abandoned.set(owner, until);
     setTimeout(() => void this.#leave(place), forMs).unref();
-    const [isHeld] = await this.backend.renew([{ ...held, leaseTimeMs: forMs }]);
-    return isHeld ? 'released' : 'not-held';
+    const kept = this.backend.renew([{ ...held, leaseTimeMs: forMs }]);
+    void kept.catch(() => this.#untold.tell(held, () => false, until));
+    return (await kept)[0] ? 'released' : 'not-held';
   }
 
   abandon(grant: LockGrant): void {
@@ -198,12 +202,10 @@ export class Line implements LineListener {
     caller.asked = true;
     const sentAt = now();
     const request: EnterRequest = { place, leaseTimeMs, wait: waits, since, attempt };
-    let answer: Admitted | NotYet;
-    try {
-      answer = await this.backend.enter(request);
-    } catch (error) {
-      return this.#failed(caller, error);
-    }
+    const answer = await this.backend
+      .enter(request)
+      .catch((error: unknown) => this.#failed(caller, error));
+    if (typeof answer === 'number') return answer;
     if (answer.admitted) {
       const { token, session } = answer;
       this.#admitted(caller, new LineGrant(place, token, leaseTimeMs, sentAt, session));
@@ -232,17 +234,15 @@ export class Line implements LineListener {
 
   #failed(caller: LineCaller, error: unknown): number {
     if (caller.isOver) return 0;
-    const isUnavailable = error instanceof LockStoreUnavailableError;
-    if (isUnavailable && caller.waits) return caller.failed(error);
+    if (error instanceof LockStoreUnavailableError && caller.waits) return caller.failed(error);
     this.#giveUp(caller, () => caller.reject(error));
     return 0;
   }
 
   #timedOut(caller: LineCaller): void {
-    const { trouble } = caller;
-    if (trouble === null) return this.#giveUp(caller, () => caller.resolve(null));
-    const error = unavailable(this.traits.name, caller.place.key, trouble);
-    this.#giveUp(caller, () => caller.reject(error));
+    const { trouble, place } = caller;
+    const error = trouble === null ? null : unavailable(this.traits.name, place.key, trouble);
+    this.#giveUp(caller, () => (error ? caller.reject(error) : caller.resolve(null)));
   }
 
   /** The caller wants the key no more: its place is given up, wherever it is by now. */
@@ -271,19 +271,17 @@ export class Line implements LineListener {
   /** Of those who are called when their time comes, only the first looks by itself. */
   #watchFirst(paused: LineCaller): void {
     if (!paused.isQueued || this.traits.wakes === 'poll') paused.watch();
-    for (const caller of this.#callers.of(paused.place.key)) {
-      if (caller.isQueued) return caller.watch();
-    }
+    this.#callers.firstQueued(paused.place.key)?.watch();
   }
 
   #forget(caller: LineCaller): void {
     this.#callers.remove(caller);
-    for (const next of this.#callers.of(caller.request.key)) if (next.isQueued) return next.watch();
+    this.#callers.firstQueued(caller.request.key)?.watch();
   }
 
   async #leave(place: LinePlace): Promise<void> {
     this.#leaving.add(place.owner);
-    await this.#untold.tell(place, () => false);
+    await this.#untold.tell({ place, token: null, leaseTimeMs: 0 }, () => false);
     this.#leaving.delete(place.owner);
   }
 

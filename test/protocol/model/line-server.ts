@@ -175,17 +175,18 @@ export class LineServer {
 
   #admit(me: string, leaseTimeMs: number): void {
     let called = false;
-    let head = this.#head();
-    for (; head && this.#fits(head.place); head = this.#head()) {
+    for (let head = this.#head(); head; head = this.#head()) {
       const { place } = head;
+      const enters = this.#fits(place);
+      if (!enters && (!called || this.call(place, CLAIM_MS))) return;
       this.waiting.delete(place.owner);
+      if (!enters) continue; // it was dead, and the next one may fit
       if (place.owner === me) this.#letIn(place, leaseTimeMs);
       else if (this.call(place, 0)) {
         called = true;
         this.#letIn(place, this.rules.claims ? CLAIM_MS : 3_600_000);
       }
     }
-    if (called && head) this.call(head.place, CLAIM_MS);
   }
 
   #letIn(place: LinePlace, leaseTimeMs: number): void {

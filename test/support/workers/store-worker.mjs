@@ -61,21 +61,26 @@ function setClock(offMs) {
   return Date.now() - wallClock();
 }
 
-/** Takes and releases so many new keys. @returns the heap in use afterwards, in bytes. */
-async function churn({ namespace, keys }) {
+/**
+ * Takes and releases so many new keys, with so many callers at a time.
+ *
+ * @param room for so many callers is what a store that `remembers` keeps of every key
+ * @returns the heap in use afterwards, in bytes.
+ */
+async function churn({ namespace, keys, callers = 5, room = 500 }) {
   const { store, breaks, remembered } = places.get(namespace);
   let left = keys;
   const caller = async () => {
     while (left > 0) {
       left -= 1;
       const key = lockKey(`churn:${process.hrtime.bigint()}:${left}`);
-      const grant = await store.acquire({ key, leaseTimeMs: 10_000, waitTimeMs: 10_000 });
+      const grant = await store.acquire({ key, leaseTimeMs: 30_000, waitTimeMs: 30_000 });
       // As a store would that keeps the queue of every key that it has seen, with room for its callers.
-      if (breaks === 'remembers') remembered.push({ key, grant, waiters: Array(500).fill(null) });
+      if (breaks === 'remembers') remembered.push({ key, grant, waiters: Array(room).fill(null) });
       await store.release(grant);
     }
   };
-  await Promise.all(Array.from({ length: 5 }, caller));
+  await Promise.all(Array.from({ length: callers }, caller));
   setFlagsFromString('--expose-gc');
   const collect = runInNewContext('gc');
   for (let n = 0; n < 3; n += 1) {

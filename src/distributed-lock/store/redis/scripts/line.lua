@@ -70,6 +70,12 @@ local function let_in(line, kind, owner, lease, seen)
   return ''
 end
 
+-- Tells whoever has to wait now to look when the claim is over: those called may be frozen. Returns whether it lives, as far as one can know.
+local function tell_when_to_look(line, head)
+  if not place_of(head) then return not line.counted or not is_dead(line.inbox, head) end
+  return call(line.inbox, head, line.claim, line.message) > 0 or not line.counted
+end
+
 -- Lets in, in order of arrival, whoever those inside tolerate. They hold for the claim window, and confirm by asking again; dead ones are
 -- skipped. A process that waits for a turn finds the key reserved. The caller `me` asks this very moment: it gets its whole lease.
 -- Returns the turn of `me`; nil if it is not inside.
@@ -78,9 +84,12 @@ local function admit(line, me, lease, seen)
   local head = redis.call('ZRANGE', line.waiting, 0, 0)[1]
   while head do
     local kind, limit, owner = place_of(head)
-    if not may_enter(line, kind, limit) then break end
+    local enters = may_enter(line, kind, limit)
+    if not enters and (not line.called or tell_when_to_look(line, head)) then break end
     redis.call('ZREM', line.waiting, head)
-    if owner and owner == me then
+    if not enters then
+      -- It was dead, and the next one may be one that those inside tolerate.
+    elseif owner and owner == me then
       mine = let_in(line, kind, owner, lease, seen)
     elseif call(line.inbox, head, 0, line.message) > 0 or not line.counted then
       line.called = true
@@ -92,8 +101,6 @@ local function admit(line, me, lease, seen)
     end
     head = redis.call('ZRANGE', line.waiting, 0, 0)[1]
   end
-  -- The next one looks when the claim is over: those called may be frozen.
-  if line.called and head and place_of(head) then call(line.inbox, head, line.claim, line.message) end
   return mine
 end
 

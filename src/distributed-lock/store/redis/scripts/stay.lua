@@ -25,6 +25,8 @@ for n = 1, #KEYS / 2 do
     answers[n] = 1
   elseif ends > now then
     if ends < now + lease then
+      -- The first write: allowed even when the server is out of memory. How long they are kept is counted right after.
+      redis.call('PEXPIRE', line.held, lease)
       redis.call('ZADD', line.held, digits(now + lease), owner)
       keep_until_last(line, kind)
     end
