@@ -43,18 +43,18 @@ const WITH_TYPEORM_03 = [
 ];
 
 /**
- * Specs that replace a module (the clock): their modules cannot be those of others. All other specs of a worker share theirs: importing Nest and TypeORM
- * anew for each took as long as half of the tests.
+ * Specs that replace a module (the clock) or the timers: what runs beside them must be theirs. All other specs of a worker share their modules: importing Nest
+ * and TypeORM anew for each took as long as half of the tests.
  */
-const WITH_MODULES_OF_THEIR_OWN = readdirSync(fileURLToPath(new URL('./test/', import.meta.url)), {
-  recursive: true,
-  encoding: 'utf8',
-})
-  .filter((name) => name.endsWith('.spec.ts'))
-  .map((name) => `test/${name.replaceAll('\\', '/')}`)
-  .filter((path) =>
-    readFileSync(new URL(`./${path}`, import.meta.url), 'utf8').includes('vi.mock('),
-  );
+const IN_A_WORLD_OF_THEIR_OWN = ['src', 'test'].flatMap((folder) =>
+  readdirSync(new URL(`./${folder}/`, import.meta.url), { recursive: true, encoding: 'utf8' })
+    .filter((name) => name.endsWith('.spec.ts'))
+    .map((name) => `${folder}/${name.replaceAll('\\', '/')}`)
+    .filter((path) => {
+      const text = readFileSync(new URL(`./${path}`, import.meta.url), 'utf8');
+      return /vi\.(mock|useFakeTimers)\(/.test(text);
+    }),
+);
 
 export default defineConfig({
   test: {
@@ -68,7 +68,7 @@ export default defineConfig({
         test: {
           name: 'unit',
           include: ['src/**/*.spec.ts', 'test/**/*.spec.ts'],
-          exclude: WITH_MODULES_OF_THEIR_OWN,
+          exclude: IN_A_WORLD_OF_THEIR_OWN,
           isolate: false,
           testTimeout: 20_000,
         },
@@ -78,7 +78,7 @@ export default defineConfig({
         resolve: { alias },
         test: {
           name: 'isolated',
-          include: WITH_MODULES_OF_THEIR_OWN,
+          include: IN_A_WORLD_OF_THEIR_OWN,
           // Thousands of runs in virtual time: nothing but work for the processor, which may have other work.
           testTimeout: 60_000,
         },

@@ -2,7 +2,7 @@ import { ADMISSION_OPTIONS } from './distributed-lock.admission.js';
 import { type Duration, MAX_DURATION_MS, show } from './distributed-lock.duration.js';
 import { LockConfigurationError, LockWaitTimeoutError } from './distributed-lock.errors.js';
 import type { LockEvents } from './distributed-lock.events.js';
-import type { LockRequest } from './distributed-lock.executor.js';
+import type { LockedCall, LockRequest } from './distributed-lock.executor.js';
 import type { LeaderCallbacks, Leadership } from './distributed-lock.leadership.js';
 import { LockMutex } from './distributed-lock.mutex.js';
 import { forceReleaseLock, inspectLock, type LockState } from './distributed-lock.operator.js';
@@ -72,12 +72,8 @@ export class DistributedLockService {
     // What is wrong with the call rejects. (An `async` function would make one more promise for each call.)
     try {
       const { options, work } = optionsAndWork(rest, 'withLock');
-      return this.runtime.executor.execute<T>({
-        ...this.#request('withLock', key, options),
-        args: [],
-        onTimeout: 'throw',
-        proceed: (hold) => work(hold) as Promise<T>,
-      });
+      const request = this.#request('withLock', key, options);
+      return this.runtime.executor.execute(call<T>(request, (hold) => work(hold) as Promise<T>));
     } catch (error) {
       return Promise.reject(error);
     }
@@ -107,13 +103,14 @@ export class DistributedLockService {
     }
     const request = this.#request('withTransaction', key, lockOptions);
     const where = label('withTransaction');
-    return this.runtime.executor.execute<T>({
-      ...request,
-      transaction: this.runtime.transactionFor(transaction, where, request.admission),
-      args: [],
-      onTimeout: 'throw',
-      proceed: (hold, manager) => work({ hold, manager }) as Promise<T>,
-    });
+    const { executor } = this.runtime;
+    return executor.execute(
+      call<T>(
+        request,
+        (hold, manager) => work({ hold, manager }) as Promise<T>,
+        this.runtime.transactionFor(transaction, where, request.admission),
+      ),
+    );
   }
 
   /**
@@ -242,6 +239,25 @@ export class DistributedLockService {
       admission: this.runtime.admissionFor(given, label(method)),
     };
   }
+}
+
+/** Written out: V8 takes microseconds for a literal in which properties follow a spread, more than for the rest of an uncontended call. */
+function call<T>(
+  { method, keys, times, signal, admission }: LockRequest,
+  proceed: LockedCall<T>['proceed'],
+  transaction: LockRequest['transaction'] = null,
+): LockedCall<T> {
+  return {
+    method,
+    keys,
+    times,
+    signal,
+    admission,
+    transaction,
+    args: [],
+    onTimeout: 'throw',
+    proceed,
+  };
 }
 
 /** The options of a call that gives none. */

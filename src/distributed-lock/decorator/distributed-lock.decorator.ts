@@ -165,10 +165,17 @@ function lockedWrapper(method: AnyMethod, locked: LockedMethod): AnyMethod {
       const proceed = (): unknown => Reflect.apply(method, this, args);
       if (!locked.needsLock(this, args))
         return executor.runUnlocked({ method: where, transaction, proceed });
-      const signal = locked.signal(this, args);
-      const keys = locked.keys(this, args);
-      const request = { method: where, keys, times, signal, admission, transaction };
-      return executor.execute({ ...request, args, onTimeout, proceed });
+      return executor.execute({
+        method: where,
+        signal: locked.signal(this, args),
+        keys: locked.keys(this, args),
+        times,
+        admission,
+        transaction,
+        args,
+        onTimeout,
+        proceed,
+      });
     } catch (error) {
       return Promise.reject(error);
     }

@@ -26,7 +26,7 @@ export class LeaseRenewal {
   constructor(private readonly store: LockStore) {}
 
   add(hold: LockHold): void {
-    const renewAt = hold.renews ? now() + hold.leaseTimeMs / 3 : Infinity;
+    const renewAt = hold.renews ? hold.heldSince + hold.leaseTimeMs / 3 : Infinity;
     this.#watched.set(hold, { renewAt, failures: 0 });
     this.#arm(Math.min(renewAt, hold.deadline));
   }

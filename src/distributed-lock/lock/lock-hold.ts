@@ -30,7 +30,10 @@ type Bounds = Pick<ResolvedTimes, 'holdAtLeastMs' | 'holdAtMostMs'>;
 export class LockHold implements HoldPart {
   /** Made on demand, as the controller below: most holds are never joined. */
   #entries: EntryQueue | null = null;
-  readonly #heldSince = now();
+  /** When it began, on the scale of `distributed-lock.clock.ts`. */
+  readonly heldSince = now();
+  /** When it was last looked at whether it is held. */
+  #lookedAt = this.heldSince;
   #state: 'held' | 'lost' | 'released' = 'held';
   #lossReason: LossReason = 'expired';
   /** A commit of unknown outcome was made inside: the key stays closed until the lease is over, whoever ends the hold. */
@@ -50,9 +53,9 @@ export class LockHold implements HoldPart {
     readonly mode: Admission['mode'] = 'exclusive',
     bounds: Bounds = {},
   ) {
-    this.#limit = renews ? Infinity : this.#heldSince + leaseTimeMs;
-    this.#atMost = this.#heldSince + (bounds.holdAtMostMs ?? Infinity);
-    this.#atLeast = bounds.holdAtLeastMs ? this.#heldSince + bounds.holdAtLeastMs : 0;
+    this.#limit = renews ? Infinity : this.heldSince + leaseTimeMs;
+    this.#atMost = this.heldSince + (bounds.holdAtMostMs ?? Infinity);
+    this.#atLeast = bounds.holdAtLeastMs ? this.heldSince + bounds.holdAtLeastMs : 0;
     grant.onLost = (reason) => this.lose(reason);
   }
 
@@ -103,7 +106,7 @@ export class LockHold implements HoldPart {
   isHeld(): boolean {
     if (this.#state !== 'held') return false;
     // The clock decides, not the timer: after a pause this line may run before any timer does.
-    const at = now();
+    const at = (this.#lookedAt = now());
     if (at < this.deadline) return true;
     this.lose(at < this.#atMost ? 'expired' : 'held-too-long');
     return false;
@@ -144,14 +147,14 @@ export class LockHold implements HoldPart {
     }
     this.#state = 'released';
     this.#unwatch();
-    const heldMs = now() - this.#heldSince;
+    const heldMs = this.#lookedAt - this.heldSince;
     const { events } = this.host;
     try {
       const result = await this.#giveBack();
-      if (events.isFollowed) events.emit({ type: 'released', ...this.#name(), heldMs, result });
+      if (events.isFollowed) this.#tell({ type: 'released', heldMs, result });
       return result;
     } catch (error) {
-      events.emit({ type: 'release-failed', ...this.#name(), heldMs, error });
+      this.#tell({ type: 'release-failed', heldMs, error });
       throw error;
     } finally {
       this.host.ended(this);
@@ -193,8 +196,8 @@ export class LockHold implements HoldPart {
     this.#state = 'lost';
     this.#lossReason = reason;
     this.#over();
-    const heldMs = now() - this.#heldSince;
-    this.host.events.emit({ type: 'lost', ...this.#name(), heldMs, reason });
+    const heldMs = now() - this.heldSince;
+    this.#tell({ type: 'lost', heldMs, reason });
     this.#lost?.abort(this.#lossError());
     // Frees what may be left of it, and lets local waiters go on. It is lost whatever the store answers.
     const freed = reason === 'closed' ? this.#giveBack() : this.host.store.release(this.grant);
@@ -207,10 +210,14 @@ export class LockHold implements HoldPart {
     return keepForMs > 0 ? store.release(this.grant, keepForMs) : store.release(this.grant);
   }
 
-  /** How events name it. */
-  #name(): Pick<LockGrant, 'key' | 'owner' | 'fencingToken'> {
+  #tell(
+    what:
+      | { type: 'released'; heldMs: number; result: ReleaseResult }
+      | { type: 'release-failed'; heldMs: number; error: unknown }
+      | { type: 'lost'; heldMs: number; reason: LossReason },
+  ): void {
     const { key, owner, fencingToken } = this;
-    return { key, owner, fencingToken };
+    this.host.events.emit({ key, owner, fencingToken, ...what });
   }
 
   #over(): void {

@@ -155,11 +155,9 @@ export class KeyQueue {
   #granted(turn: Turn): void {
     this.#standing.granted();
     const next = this.#waiters.first;
-    if (!next || turn.isOver) {
-      // Nobody left to have it, or the answer came after the lease it grants: never used, given back.
-      this.#drop(turn);
-      return;
-    }
+    if (next && turn.covers(next.request.leaseTimeMs)) return this.#hand(turn);
+    // Nobody left to have it, or the answer came after the lease it grants: never used, given back.
+    if (!next || turn.isOver) return this.#drop(turn);
     this.#serve(turn, next);
   }
 
@@ -205,7 +203,7 @@ export class KeyQueue {
   async #prolong(turn: Turn, leaseTimeMs: number): Promise<boolean> {
     const sentAt = now();
     try {
-      const [held] = await this.host.backend.renew([{ ...turn.ref, leaseTimeMs }]);
+      const [held] = await this.host.backend.renew([turn.ref(leaseTimeMs)]);
       this.#standing.answered();
       if (held) turn.prolong(leaseTimeMs, sentAt);
       if (held && !turn.isOver) return true;
@@ -224,7 +222,7 @@ export class KeyQueue {
     const { leaseTimeMs } = next.request;
     const sentAt = now();
     try {
-      const answer = await this.host.backend.pass({ ...turn.ref, leaseTimeMs });
+      const answer = await this.host.backend.pass(turn.ref(leaseTimeMs));
       this.#standing.answered();
       return this.#passed(turn, answer, leaseTimeMs, sentAt);
     } catch (error) {
@@ -255,7 +253,7 @@ export class KeyQueue {
     this.#standing.forgetOwner();
     this.#phase.enter('idle');
     try {
-      const { held } = await this.host.backend.giveBack(turn.ref, false);
+      const { held } = await this.host.backend.giveBack(turn.ref(), false);
       return held ? 'released' : 'not-held';
     } catch (error) {
       void this.host.giveBack(this.key, turn.owner);

@@ -90,22 +90,20 @@ export class QueueingLockStore implements LockStore, QueueHost, WaiterHost {
   }
 
   async renew(renewals: readonly Renewal[]): Promise<readonly boolean[]> {
-    const asked = renewals.map(({ grant, leaseTimeMs }) => {
-      const held = this.#held(grant);
-      return held && { ...held, leaseTimeMs, turn: { ...held.grant.turn.ref, leaseTimeMs } };
-    });
-    const live = asked.filter((it) => it !== null);
-    if (live.length === 0) return asked.map(() => false);
+    const asked = renewals.filter(({ grant }) => this.#held(grant) !== null);
+    if (asked.length === 0) return renewals.map(() => false);
+    const turns = asked.map(({ grant, leaseTimeMs }) => (grant as Grant).turn.ref(leaseTimeMs));
     const sentAt = now();
-    const answers = await this.backend.renew(live.map((it) => it.turn));
+    const answers = await this.backend.renew(turns);
     const honoured = new Set<LockGrant>();
-    for (const [index, { queue, grant, leaseTimeMs, turn }] of live.entries()) {
-      if (queue.grant !== grant || !grant.turn.isFrom(turn.tokens)) continue; // given back while the answer was on its way
+    for (const [index, { grant, leaseTimeMs }] of asked.entries()) {
+      const held = this.#held(grant);
+      if (!held?.grant.turn.isFrom(turns[index]!.tokens)) continue; // given back while the answer was on its way
       if (answers[index]) {
-        grant.turn.prolong(leaseTimeMs, sentAt);
+        held.grant.turn.prolong(leaseTimeMs, sentAt);
         honoured.add(grant);
       } else {
-        queue.lose(grant, 'taken-over');
+        held.queue.lose(held.grant, 'taken-over');
       }
     }
     return renewals.map(({ grant }) => honoured.has(grant));

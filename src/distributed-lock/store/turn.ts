@@ -18,7 +18,8 @@ export function usableLease(leaseTimeMs: number): number {
  */
 export class Turn {
   #deadline: number;
-  #startedAt = now();
+  /** When it was asked for: the bound on its time is kept rather too early than too late. */
+  #startedAt: number;
   #tokens: TokenBlock | null;
   /** Grants made since the backend was last asked. */
   #grants = 0;
@@ -36,6 +37,7 @@ export class Turn {
     readonly session: TurnSession | null = null,
   ) {
     this.leaseTimeMs = leaseTimeMs;
+    this.#startedAt = sentAt;
     this.#deadline = sentAt + usableLease(leaseTimeMs);
     this.#tokens = tokens;
   }
@@ -62,7 +64,7 @@ export class Turn {
     this.prolong(leaseTimeMs, sentAt);
     this.#tokens = tokens;
     this.#grants = 0;
-    this.#startedAt = now();
+    this.#startedAt = sentAt;
   }
 
   /** Whether the next local caller may have the lock before other processes are considered. */
@@ -82,13 +84,9 @@ export class Turn {
     return new Grant(this, this.#serial, this.#tokens, this.#grants++);
   }
 
-  get ref(): HeldTurn {
-    return {
-      key: this.key,
-      owner: this.owner,
-      tokens: this.#tokens,
-      leaseTimeMs: this.leaseTimeMs,
-    };
+  /** The turn as the backend is asked about it. @param leaseTimeMs the lease it shall have. */
+  ref(leaseTimeMs = this.leaseTimeMs): HeldTurn {
+    return { key: this.key, owner: this.owner, tokens: this.#tokens, leaseTimeMs };
   }
 
   isFrom(tokens: TokenBlock | null): boolean {
