@@ -152,7 +152,7 @@ export const MUTANTS = [
   {
     what: 'the clock is not read: only a timer ends a hold',
     file: 'lock/lock-hold.ts',
-    find: 'if (now() < this.deadline) return true;',
+    find: 'if (at < this.deadline) return true;',
     replace: 'return true;',
     spec: HOLD,
   },
@@ -342,8 +342,8 @@ export const MUTANTS = [
   {
     what: 'receivers are counted in a Cluster',
     file: 'store/redis/redis.backend.ts',
-    find: 'flag(!this.#link.isCluster)',
-    replace: 'flag(true)',
+    find: 'const counted = flag(!this.#link.isCluster);',
+    replace: 'const counted = flag(true);',
     spec: 'test/stores/redis-cluster.e2e-spec.ts',
   },
   {
