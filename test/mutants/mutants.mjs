@@ -23,6 +23,7 @@ const RENEWAL = 'test/lock/lease-renewal.spec.ts';
 const RE_ENTRY = 'test/lock/re-entry.spec.ts';
 const QUEUE = 'store/key-queue.ts';
 const REDLOCK = 'test/stores/redlock.e2e-spec.ts';
+const SESSION_LINE = 'test/stores/postgres.wake.e2e-spec.ts';
 const LUA = 'store/redis/scripts/';
 
 /** @type {readonly Mutant[]} */
@@ -380,5 +381,47 @@ export const MUTANTS = [
     find: 'grant?.turn.owner === owner ? grant : null',
     replace: 'grant ?? null',
     spec: 'test/protocol/eviction.spec.ts',
+  },
+  {
+    what: 'a turn is in the line of its session only when it has been answered',
+    file: 'store/session.backend.ts',
+    find: `    const outcomes = await session
+      .run((link) => link.take(rows))`,
+    replace: `    for (const { id, key } of joined) holds.line.leave(id.lock, turnOf(key));
+    const outcomes = await session
+      .run((link) => link.take(rows))
+      .then((answers) => {
+        for (const { id, key } of joined) holds.line.join(id.lock, turnOf(key));
+        return answers;
+      })`,
+    spec: SESSION_LINE,
+  },
+  {
+    what: 'a turn whose statement failed stays in the line of its session',
+    file: 'store/session.backend.ts',
+    find: 'for (const { id, key } of joined) holds.line.leave(id.lock, turnOf(key));',
+    replace: '',
+    spec: SESSION_LINE,
+  },
+  {
+    what: 'a caller that wants to share is in the line of its session only when it has been answered',
+    file: 'store/session.line.ts',
+    find: `    const outcomes = await session
+      .run((link) => link.share(rows))`,
+    replace: `    for (const { lock, place } of joined) holds.line.leave(lock, waitingAt(place));
+    const outcomes = await session
+      .run((link) => link.share(rows))
+      .then((answers) => {
+        for (const { lock, place } of joined) holds.line.join(lock, waitingAt(place));
+        return answers;
+      })`,
+    spec: SESSION_LINE,
+  },
+  {
+    what: 'a caller that wants to share and whose statement failed stays in the line of its session',
+    file: 'store/session.line.ts',
+    find: 'for (const { lock, place } of joined) holds.line.leave(lock, waitingAt(place));',
+    replace: '',
+    spec: SESSION_LINE,
   },
 ];
