@@ -23,6 +23,7 @@ const RENEWAL = 'test/lock/lease-renewal.spec.ts';
 const RE_ENTRY = 'test/lock/re-entry.spec.ts';
 const QUEUE = 'store/key-queue.ts';
 const REDLOCK = 'test/stores/redlock.e2e-spec.ts';
+const SESSION_LINE = 'test/stores/postgres.wake.e2e-spec.ts';
 const LUA = 'store/redis/scripts/';
 
 /** @type {readonly Mutant[]} */
@@ -39,8 +40,8 @@ export const MUTANTS = [
   {
     what: 'a grant that arrives after its deadline is used',
     file: QUEUE,
-    find: 'if (!next || turn.isOver) {',
-    replace: 'if (!next) {',
+    find: 'if (!next || turn.isOver) return this.#drop(turn);',
+    replace: 'if (!next) return this.#drop(turn);',
     spec: TURNS,
   },
   {
@@ -131,8 +132,8 @@ export const MUTANTS = [
   {
     what: 'two callers of a turn have the same token',
     file: 'store/turn.ts',
-    find: 'this.#tokens.first + BigInt(this.#grants);',
-    replace: 'this.#tokens.first;',
+    find: 'this.tokens.first + BigInt(this.nth);',
+    replace: 'this.tokens.first;',
     spec: EXPLORATION,
   },
   {
@@ -152,7 +153,7 @@ export const MUTANTS = [
   {
     what: 'the clock is not read: only a timer ends a hold',
     file: 'lock/lock-hold.ts',
-    find: 'if (now() < this.deadline) return true;',
+    find: 'if (at < this.deadline) return true;',
     replace: 'return true;',
     spec: HOLD,
   },
@@ -408,5 +409,47 @@ export const MUTANTS = [
     find: 'return call(line.inbox, head, line.claim, line.message) > 0 or not line.counted',
     replace: 'return call(line.inbox, head, line.claim, line.message) >= 0',
     spec: 'test/protocol/line-scripts.e2e-spec.ts',
+  },
+  {
+    what: 'a turn is in the line of its session only when it has been answered',
+    file: 'store/session.backend.ts',
+    find: `    const outcomes = await session
+      .run((link) => link.take(rows))`,
+    replace: `    for (const { id, key } of joined) holds.line.leave(id.lock, turnOf(key));
+    const outcomes = await session
+      .run((link) => link.take(rows))
+      .then((answers) => {
+        for (const { id, key } of joined) holds.line.join(id.lock, turnOf(key));
+        return answers;
+      })`,
+    spec: SESSION_LINE,
+  },
+  {
+    what: 'a turn whose statement failed stays in the line of its session',
+    file: 'store/session.backend.ts',
+    find: 'for (const { id, key } of joined) holds.line.leave(id.lock, turnOf(key));',
+    replace: '',
+    spec: SESSION_LINE,
+  },
+  {
+    what: 'a caller that wants to share is in the line of its session only when it has been answered',
+    file: 'store/session.line.ts',
+    find: `    const outcomes = await session
+      .run((link) => link.share(rows))`,
+    replace: `    for (const { lock, place } of joined) holds.line.leave(lock, waitingAt(place));
+    const outcomes = await session
+      .run((link) => link.share(rows))
+      .then((answers) => {
+        for (const { lock, place } of joined) holds.line.join(lock, waitingAt(place));
+        return answers;
+      })`,
+    spec: SESSION_LINE,
+  },
+  {
+    what: 'a caller that wants to share and whose statement failed stays in the line of its session',
+    file: 'store/session.line.ts',
+    find: 'for (const { lock, place } of joined) holds.line.leave(lock, waitingAt(place));',
+    replace: '',
+    spec: SESSION_LINE,
   },
 ];

@@ -88,14 +88,21 @@ export class TcpProxy {
     return this.#answers;
   }
 
-  /** Ends every fault. What a blackhole held back is delivered now, late, as TCP does when a partition heals. */
+  /** Whether a blackhole holds back bytes in which the text occurs. */
+  holdsBack(text: string): boolean {
+    return [...this.#links].some(({ held }) => held.some(({ chunk }) => chunk.includes(text)));
+  }
+
+  /** Ends every fault. What a blackhole held back is delivered now, late and in one piece, as TCP does when a partition heals. */
   async pass(): Promise<void> {
     this.#delayMs = 0;
     this.#swallows = new Set();
     this.#rules.clear();
     for (const link of this.#links) {
       link.nextReply = 'pass';
+      for (const socket of [link.client, link.server]) socket.cork();
       for (const { to, chunk } of link.held.splice(0)) to.write(chunk);
+      for (const socket of [link.client, link.server]) socket.uncork();
     }
     if (!this.#listener) await this.#listen();
   }

@@ -12,12 +12,14 @@ export interface Waiting {
 export class LocalLine {
   readonly #lines = new Map<string, Map<string, Waiting>>();
 
-  /** At the end, unless it stands there already. */
-  join(lock: string, waiting: Waiting): void {
+  /** @returns whether it has come to the end of the line; `false` if it stood there already. */
+  join(lock: string, waiting: Waiting): boolean {
     let line = this.#lines.get(lock);
     if (!line) this.#lines.set(lock, (line = new Map()));
     const id = idOf(waiting);
-    if (!line.has(id)) line.set(id, waiting);
+    if (line.has(id)) return false;
+    line.set(id, waiting);
+    return true;
   }
 
   /** @returns whether it stood there. */

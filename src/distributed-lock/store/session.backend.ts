@@ -150,10 +150,16 @@ export class SessionBackend<Link extends OperatedLink> implements TurnBackend {
     }
     if (asked.length === 0) return;
     const rows = asked.map(({ row }) => row);
+    // In the line before they ask: a wake-up may come before the answer that says "busy".
+    const joined = rows.filter(
+      ({ id, key, wait }) => wait && holds.line.join(id.lock, turnOf(key)),
+    );
     const outcomes = await session
       .run((link) => link.take(rows))
       .catch((error: unknown) => {
-        for (const { id } of rows) holds.mark(id, 'gate', false); // undone with the rest
+        // Undone with the rest.
+        for (const { id } of rows) holds.mark(id, 'gate', false);
+        for (const { id, key } of joined) holds.line.leave(id.lock, turnOf(key));
         throw error;
       });
     for (const [index, { take, row }] of asked.entries())
@@ -170,8 +176,7 @@ export class SessionBackend<Link extends OperatedLink> implements TurnBackend {
     holds.mark(id, 'wait', marked);
     holds.mark(id, 'gate', gated);
     if (turn === null ? !wait : !more) holds.line.leave(id.lock, turnOf(key));
-    else if (turn === null) holds.line.join(id.lock, turnOf(key));
-    else holds.line.joinAnew(id.lock, turnOf(key));
+    else if (turn !== null) holds.line.joinAnew(id.lock, turnOf(key));
     if (turn === null) return resolve(this.#busy(marked && !again, attempt, null));
     holds.hold(id, { key, owner });
     resolve({ granted: true, tokens: tokensOf(turn), session });

@@ -111,7 +111,17 @@ export class SessionLine<Link extends SharingLink> implements LineBackend {
     const asked = [...byLock(holds, asking).values()];
     if (asked.length === 0) return;
     const rows = asked.map(({ id, entrants }) => shareRow(holds, id, entrants));
-    const outcomes = await session.run((link) => link.share(rows));
+    // In the line before they ask: a wake-up may come before the answer that turns them away.
+    const joined = asking
+      .filter(({ request }) => request.wait)
+      .map(({ request: { place } }) => ({ lock: holds.idOf(place.key).lock, place }))
+      .filter(({ lock, place }) => holds.line.join(lock, waitingAt(place)));
+    const outcomes = await session
+      .run((link) => link.share(rows))
+      .catch((error: unknown) => {
+        for (const { lock, place } of joined) holds.line.leave(lock, waitingAt(place));
+        throw error;
+      });
     for (const [index, { id, entrants }] of asked.entries()) {
       const { shares, marked, shareMarked } = outcomes[index]!;
       holds.mark(id, 'wait', marked);
