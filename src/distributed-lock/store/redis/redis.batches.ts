@@ -46,17 +46,22 @@ export interface BatchLink {
   ): void;
 }
 
-/** A script stops the server for everybody while it runs: so many commands take it about a millisecond. */
-const LONGEST_BATCH = 128;
+/** So many commands at least are sent together before the turn of the event loop is over: see {@link CommandBatches}. */
+const FEWEST_AHEAD = 8;
+/** So many at most; a script stops the server for everybody while it runs: these take it about a quarter of a millisecond. */
+const LONGEST_BATCH = 32;
 
 /**
- * Sends what is asked for in one turn of the event loop in one call, in the order in which it was asked for.
+ * Sends what is asked for in one turn of the event loop in few calls, in the order in which it was asked for.
  *
  * What a client pays for is the call, not the key: a write to the socket, a read from it, an object and its promise. A command that
- * is alone goes alone; it is not held up to gather others.
+ * is alone goes alone; it is not held up to gather others. As soon as half of all that is unanswered has been gathered it is sent, so that the server
+ * works on one half while this process prepares the other; in one call, each would wait for the other all the time.
  */
 export class CommandBatches {
   #gathered: Asked[] = [];
+  /** Commands that were sent and have no answer yet. */
+  #underWay = 0;
 
   constructor(private readonly link: BatchLink) {}
 
@@ -70,7 +75,13 @@ export class CommandBatches {
       // Once all that is ready now has run: whoever got an answer in this turn has asked for the next thing by then.
       if (this.#gathered.length === 0) process.nextTick(() => this.flush());
       this.#gathered.push(new Asked(command, read, resolve, reject));
+      if (this.#isEnough) this.flush();
     });
+  }
+
+  get #isEnough(): boolean {
+    const { length } = this.#gathered;
+    return length >= LONGEST_BATCH || (length >= FEWEST_AHEAD && length >= this.#underWay);
   }
 
   /** Sends what was gathered now: before the connection ends, a release that was asked for is still written to it. */
@@ -78,22 +89,22 @@ export class CommandBatches {
     const gathered = this.#gathered;
     if (gathered.length === 0) return;
     this.#gathered = [];
-    const size = this.link.takesTogether ? LONGEST_BATCH : 1;
-    if (gathered.length <= size) return this.#send(gathered);
-    for (let from = 0; from < gathered.length; from += size) {
-      this.#send(gathered.slice(from, from + size));
-    }
+    if (this.link.takesTogether) return this.#send(gathered);
+    for (const asked of gathered) this.#send([asked]);
   }
 
   #send(batch: readonly Asked[]): void {
     const call = this.#call(batch);
+    this.#underWay += batch.length;
     this.link.call(
       batch.length === 1 ? batch[0]!.command.key : null,
       (commands) => commands.lockBatch(call),
       (replies) => {
+        this.#underWay -= batch.length;
         for (let n = 0; n < batch.length; n += 1) batch[n]!.settle((replies as unknown[])[n]);
       },
       (error) => {
+        this.#underWay -= batch.length;
         for (const asked of batch) asked.reject(error);
       },
     );
