@@ -2,7 +2,7 @@ import { LockConfigurationError } from './distributed-lock.errors.js';
 import { lockKey, type LockKey } from './key/lock-key.js';
 import type { KeyState, LockStore } from './store/lock-store.js';
 
-/** A lock at one moment, as {@link DistributedLockService.inspect} sees it. It may be over by the time it is read. */
+/** A lock at one moment, as {@link DistributedLockService.stateOf} sees it. It may be over by the time it is read. */
 export interface LockState extends KeyState {
   readonly key: string;
   readonly isHeld: boolean;
@@ -10,12 +10,12 @@ export interface LockState extends KeyState {
 
 /** What an operator may ask of a store: the method, and the trait that says what it does. */
 type Demand =
-  | { readonly method: 'inspect'; readonly trait: 'inspects' }
+  | { readonly method: 'stateOf'; readonly trait: 'showsHolders' }
   | { readonly method: 'forceRelease'; readonly trait: 'forceRelease' };
 
 /** The stores that can do it, for messages. */
 export const OPERATED_BY: Readonly<Record<Demand['trait'], readonly string[]>> = {
-  inspects: ['memory', 'redis', 'zookeeper', 'postgres', 'mysql', 'table'],
+  showsHolders: ['memory', 'redis', 'zookeeper', 'postgres', 'mysql', 'table'],
   forceRelease: ['memory', 'redis', 'zookeeper', 'postgres', 'mysql', 'table'],
 };
 
@@ -23,14 +23,14 @@ export const OPERATED_BY: Readonly<Record<Demand['trait'], readonly string[]>> =
  * @throws {LockKeyError} for what is no key.
  * @throws {LockConfigurationError} if the store cannot, naming it and those that can.
  */
-export async function inspectLock(store: LockStore, text: unknown): Promise<LockState> {
+export async function lockState(store: LockStore, text: unknown): Promise<LockState> {
   const key = lockKey(text);
-  demand(store, key, { method: 'inspect', trait: 'inspects' });
-  const state = await store.inspect!(key);
+  demand(store, key, { method: 'stateOf', trait: 'showsHolders' });
+  const state = await store.stateOf!(key);
   return { key, isHeld: state.holders.length > 0, ...state };
 }
 
-/** @throws as {@link inspectLock}. */
+/** @throws as {@link lockState}. */
 export async function forceReleaseLock(store: LockStore, text: unknown): Promise<number> {
   const key = lockKey(text);
   demand(store, key, { method: 'forceRelease', trait: 'forceRelease' });

@@ -5,7 +5,7 @@ import type { LockEvents } from './distributed-lock.events.js';
 import type { LockedCall, LockRequest } from './distributed-lock.executor.js';
 import type { LeaderCallbacks, Leadership } from './distributed-lock.leadership.js';
 import { LockMutex } from './distributed-lock.mutex.js';
-import { forceReleaseLock, inspectLock, type LockState } from './distributed-lock.operator.js';
+import { forceReleaseLock, lockState, type LockState } from './distributed-lock.operator.js';
 import {
   type LockOptions,
   refuseUnknownOptions,
@@ -176,11 +176,11 @@ export class DistributedLockService {
   /**
    * Who holds the lock now, and who waits: for an operator, not for a decision of a program, since the answer may be over when it is read.
    *
-   * @throws {LockConfigurationError} if the store cannot say (trait `inspects`).
+   * @throws {LockConfigurationError} if the store cannot say (trait `showsHolders`).
    * @throws {LockStoreUnavailableError} if the store cannot answer.
    */
-  async inspect(key: string): Promise<LockState> {
-    return inspectLock(this.runtime.executor.locks.store, key);
+  async stateOf(key: string): Promise<LockState> {
+    return lockState(this.runtime.executor.locks.store, key);
   }
 
   /**

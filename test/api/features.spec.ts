@@ -38,8 +38,8 @@ const FEATURES: Readonly<Record<string, (traits: StoreTraits) => string>> = {
   '`holdAtLeast` outlives the server that ran': ({ keeps }) => yes(keeps === 'server'),
   'a crash frees the lock after': ({ ownership }) => `the ${ownership}`,
   'waiters learn of a release by': ({ wakes }) => (wakes === 'push' ? 'a message' : 'polling'),
-  'who holds a lock: `inspect` shows': ({ inspects }) =>
-    ({ 'owner-and-token': 'owner, token', session: 'the session', none: '–' })[inspects],
+  'who holds a lock: `stateOf` shows': ({ showsHolders }) =>
+    ({ 'owner-and-token': 'owner, token', session: 'the session', none: '–' })[showsHolders],
   'ended by an operator: `forceRelease`': ({ forceRelease }) =>
     ({ hold: 'the hold', session: 'the session', none: '–' })[forceRelease],
 };

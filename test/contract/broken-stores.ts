@@ -67,8 +67,8 @@ export class HealthyStore implements LockStore {
     this.inner.abandon(grant);
   }
 
-  inspect(key: LockKey): Promise<KeyState> {
-    return this.inner.inspect!(key);
+  stateOf(key: LockKey): Promise<KeyState> {
+    return this.inner.stateOf!(key);
   }
 
   forceRelease(key: LockKey): Promise<number> {
@@ -482,7 +482,7 @@ export class HasOtherTraits extends HealthyStore {
 
 /** Shows an empty room. */
 export class ShowsNobody extends HealthyStore {
-  override async inspect(): Promise<KeyState> {
+  override async stateOf(): Promise<KeyState> {
     return { holders: [], waiters: 0, keptForMs: null };
   }
 }
@@ -491,8 +491,8 @@ export class ShowsNobody extends HealthyStore {
 export class ShowsTheLast extends HealthyStore {
   readonly #shown = new Map<LockKey, KeyState>();
 
-  override async inspect(key: LockKey): Promise<KeyState> {
-    const state = await super.inspect(key);
+  override async stateOf(key: LockKey): Promise<KeyState> {
+    const state = await super.stateOf(key);
     if (state.holders.length > 0) this.#shown.set(key, state);
     return this.#shown.get(key) ?? state;
   }
@@ -500,8 +500,8 @@ export class ShowsTheLast extends HealthyStore {
 
 /** Shows one of several holders. */
 export class ShowsTheFirst extends HealthyStore {
-  override async inspect(key: LockKey): Promise<KeyState> {
-    const state = await super.inspect(key);
+  override async stateOf(key: LockKey): Promise<KeyState> {
+    const state = await super.stateOf(key);
     return { ...state, holders: state.holders.slice(0, 1) };
   }
 }
@@ -509,7 +509,7 @@ export class ShowsTheFirst extends HealthyStore {
 /** Says so, and does nothing. */
 export class EndsNobody extends HealthyStore {
   override async forceRelease(key: LockKey): Promise<number> {
-    return (await this.inspect(key)).holders.length;
+    return (await this.stateOf(key)).holders.length;
   }
 }
 
@@ -525,7 +525,7 @@ export class EvictsSilently extends HealthyStore {
 /** Ends one of several holds. */
 export class EndsTheLast extends HealthyStore {
   override async forceRelease(key: LockKey): Promise<number> {
-    const { holders } = await this.inspect(key);
+    const { holders } = await this.stateOf(key);
     const last = this.shared.holders.get(key);
     if (last) await last.store.release(last.grant);
     return holders.length;
@@ -551,7 +551,7 @@ export class AlwaysEndsOne extends HealthyStore {
 /** Looks for a holder, and finds none. */
 export class LeavesWhatIsKept extends HealthyStore {
   override async forceRelease(key: LockKey): Promise<number> {
-    const { holders } = await this.inspect(key);
+    const { holders } = await this.stateOf(key);
     return holders.length === 0 ? 0 : super.forceRelease(key);
   }
 }

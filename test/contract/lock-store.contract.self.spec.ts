@@ -75,8 +75,8 @@ const ARRIVAL =
   'fair callers are served in order of arrival over all stores, each with a greater token';
 const FAIR_AND_OTHERS =
   'fair callers and others exclude each other, with tokens that grow over both';
-const INSPECT = 'inspect shows who holds a key, to every store, and nobody once it is released';
-const WAITERS = 'inspect counts at least those who wait, where the store can tell';
+const SHOWS = 'stateOf shows who holds a key, to every store, and nobody once it is released';
+const WAITERS = 'stateOf counts at least those who wait, where the store can tell';
 const FORCE =
   'a force release ends a hold: its holder is told, the waiter enters with a greater token, the old release frees nobody';
 const FORCE_HERE =
@@ -136,8 +136,8 @@ const CAUGHT: readonly (readonly [string, StoreClass, string])[] = [
   ['keeps permits of the dead', broken.KeepsPermits, PERMIT_ENDS],
   ['serves fair callers process by process', broken.SharesNothing, ARRIVAL],
   ['has two queues', broken.KeepsLineAndTurnsApart, FAIR_AND_OTHERS],
-  ['shows nobody', broken.ShowsNobody, INSPECT],
-  ['shows who has gone', broken.ShowsTheLast, INSPECT],
+  ['shows nobody', broken.ShowsNobody, SHOWS],
+  ['shows who has gone', broken.ShowsTheLast, SHOWS],
   ['counts no waiters', broken.ShowsNobody, WAITERS],
   ['says that a hold was ended, and ends none', broken.EndsNobody, FORCE],
   ['evicts silently', broken.EvictsSilently, FORCE],

@@ -32,7 +32,7 @@ export class ScriptedStore implements LockStore {
     reach: 'process',
     offers: [],
     keeps: 'process',
-    inspects: 'none',
+    showsHolders: 'none',
     forceRelease: 'none',
   };
   /** `acquire k`, `release k`, `abandon k`, `stop`, `close`, in order. */

@@ -38,11 +38,11 @@ describeWith('redis')('an operator, over Redis', () => {
   it('sees who holds a lock and who waits, from any server', async () => {
     const [holding, waiting, looking] = await servers(3);
     const nobody = { key: 'job1', isHeld: false, holders: [], waiters: 0, keptForMs: null };
-    expect(await looking!.inspect('job1')).toEqual(nobody);
+    expect(await looking!.stateOf('job1')).toEqual(nobody);
     const hold = await holding!.acquire('job1', LONG);
     const next = waiting!.acquire('job1', LONG);
-    await until('it to wait', async () => (await looking!.inspect('job1')).waiters === 1);
-    const { isHeld, holders } = await looking!.inspect('job1');
+    await until('it to wait', async () => (await looking!.stateOf('job1')).waiters === 1);
+    const { isHeld, holders } = await looking!.stateOf('job1');
     expect(isHeld).toBe(true);
     expect(holders).toHaveLength(1);
     const { owner, mode, fencingToken, leaseLeftMs } = holders[0]!;
@@ -53,14 +53,14 @@ describeWith('redis')('an operator, over Redis', () => {
     expect(leaseLeftMs).toBeLessThanOrEqual(60_000);
     await hold.release();
     await (await next).release();
-    expect(await looking!.inspect('job1')).toEqual(nobody);
+    expect(await looking!.stateOf('job1')).toEqual(nobody);
   });
 
   it('counts the callers of its own process one by one', async () => {
     const [here] = await servers(1);
     const hold = await here!.acquire('job1', LONG);
     const waiting = [1, 2, 3].map(() => here!.withLock('job1', LONG, async () => undefined));
-    await until('all to wait', async () => (await here!.inspect('job1')).waiters === 3);
+    await until('all to wait', async () => (await here!.stateOf('job1')).waiters === 3);
     await hold.release();
     await Promise.all(waiting);
   });
@@ -68,7 +68,7 @@ describeWith('redis')('an operator, over Redis', () => {
   it('sees how long a key is kept closed', async () => {
     const [here, there] = await servers(2);
     await here!.withLock('job1', { holdAtLeast: '30s' }, async () => undefined);
-    const { isHeld, keptForMs } = await there!.inspect('job1');
+    const { isHeld, keptForMs } = await there!.stateOf('job1');
     expect(isHeld).toBe(false);
     expect(keptForMs).toBeGreaterThan(20_000);
     expect(await there!.forceRelease('job1')).toBe(0);
@@ -115,7 +115,7 @@ describeWith('redis')('an operator, over Redis', () => {
     await until('the next renewal', () => told.lost.aborted, { deadlineMs: 2_000 });
     expect(late.isHeld(), 'nobody has told it').toBe(true);
     expect(await late.release()).toBe('not-held');
-    expect((await operator!.inspect('late')).isHeld, 'the successor is untouched').toBe(true);
+    expect((await operator!.stateOf('late')).isHeld, 'the successor is untouched').toBe(true);
   });
 
   it('ends the call of the evicted holder: its transaction is rolled back, and the caller is told so', async () => {
@@ -155,7 +155,7 @@ describeWith('redis')('an operator, over Redis', () => {
       ['pool', 'permit', 3],
       ['reports', 'exclusive', 1],
     ] as const) {
-      const { holders } = await operator!.inspect(key);
+      const { holders } = await operator!.stateOf(key);
       expect(holders.map((holder) => holder.mode)).toEqual(
         Array.from({ length: count }, () => mode),
       );
@@ -206,24 +206,24 @@ describeWith('redis')('an operator, over Redis', () => {
   it('is refused what the store cannot do, with the stores that can; and what is no key', async () => {
     const store = redlockStore({ connections: [redisUrl()] });
     const [service] = await servers(1, { store });
-    for (const asked of [service!.inspect('job1'), service!.forceRelease('job1')]) {
+    for (const asked of [service!.stateOf('job1'), service!.forceRelease('job1')]) {
       await expect(asked).rejects.toBeInstanceOf(LockConfigurationError);
       await expect(asked).rejects.toThrow(
         /the store "redlock" cannot do that \(its trait "\w+" is "none"\); allowed: another store, such as memoryStore, redisStore/,
       );
     }
     for (const key of ['', undefined, ['a', 'b']]) {
-      await expect(service!.inspect(key as never)).rejects.toBeInstanceOf(LockKeyError);
+      await expect(service!.stateOf(key as never)).rejects.toBeInstanceOf(LockKeyError);
       await expect(service!.forceRelease(key as never)).rejects.toBeInstanceOf(LockKeyError);
     }
     const [own] = await servers(1, { store: storeWith({}) });
-    await expect(own!.inspect('job1')).rejects.toThrow(/has no inspect\(\)/);
+    await expect(own!.stateOf('job1')).rejects.toThrow(/has no stateOf\(\)/);
   });
 
   it('is told that the store is away', async () => {
     const store = redisStore({ connection: 'redis://127.0.0.1:1', commandTimeout: '200ms' });
     const [service] = await servers(1, { store, connectOnBoot: false });
-    for (const asked of [service!.inspect('job1'), service!.forceRelease('job1')])
+    for (const asked of [service!.stateOf('job1'), service!.forceRelease('job1')])
       await expect(asked).rejects.toBeInstanceOf(LockStoreUnavailableError);
   });
 });

@@ -10,7 +10,7 @@ import {
   memoryStore,
 } from 'nestjs-distributed-lock';
 import { raceTogether } from 'nestjs-distributed-lock/testing';
-import { describe, expect, it } from 'vitest';
+import { chai, describe, expect, it } from 'vitest';
 import { NotedTransactions, Occupancy, startApp, storeWith } from './support.js';
 
 const start = async (
@@ -210,5 +210,14 @@ describe('events', () => {
       'attempted x',
       'timed-out x',
     ]);
+  });
+});
+
+describe('the service and a store, printed by a test library', () => {
+  it('ask nothing: such libraries call a method of the name "inspect" on any object', async () => {
+    const store = memoryStore();
+    const locks = await start({ store });
+    expect([locks, store].filter((it) => 'inspect' in it)).toEqual([]);
+    expect(chai.util.inspect(locks)).toContain('DistributedLockService');
   });
 });

@@ -100,7 +100,7 @@ describe('a message that a turn was ended by force', () => {
 
 describe('a backend that cannot be asked', () => {
   it('is named, with its trait', async () => {
-    for (const asked of [stage.store.inspect(KEY), stage.store.forceRelease(KEY)]) {
+    for (const asked of [stage.store.stateOf(KEY), stage.store.forceRelease(KEY)]) {
       await expect(asked).rejects.toBeInstanceOf(LockConfigurationError);
       await expect(asked).rejects.toThrow(/The store "model" has no \w+\(\): its trait is "none"/);
     }

@@ -50,7 +50,7 @@ describeWith('redis')('a hold that is ended by force', () => {
     await lock.enter('s:p1.line:1');
     await lock.enter('s:p1.line:2');
     await lock.enter('x:p2.line:1', { wait: true });
-    expect(await lock.inspect()).toMatchObject([
+    expect(await lock.stateOf()).toMatchObject([
       'q:s',
       expect.any(Number),
       1,
@@ -74,17 +74,17 @@ describeWith('redis')('a hold that is ended by force', () => {
     await lock.acquire('p2:1', 'p2', { wait: true });
     await lock.release('p1:1', 'p1', { patienceMs: 0 });
     expect(await lock.value(), 'control').toBe('r:p2');
-    expect(await lock.inspect()).toMatchObject(['r:p2', expect.any(Number), 0]);
+    expect(await lock.stateOf()).toMatchObject(['r:p2', expect.any(Number), 0]);
     expect(await lock.evict()).toEqual([]);
     expect(await lock.value()).toBe('r:p2');
   });
 
-  it('inspect leaves out holders whose lease is over, and the process that asks', async () => {
+  it('stateOf leaves out holders whose lease is over, and the process that asks', async () => {
     await lock.enter('s:p1.line:1', { leaseMs: 60_000 });
     await lock.client.zadd(lock.held, 1, 'p1.line:2');
     await lock.acquire('p1:1', 'p1', { wait: true });
     await lock.acquire('p2:1', 'p2', { wait: true });
-    const [value, , places, ...held] = (await lock.inspect('p1')) as unknown[];
+    const [value, , places, ...held] = (await lock.stateOf('p1')) as unknown[];
     expect([value, places, held]).toEqual(['q:s', 1, ['p1.line:1', expect.any(Number)]]);
   });
 });

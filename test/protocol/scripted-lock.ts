@@ -116,8 +116,8 @@ export class ScriptedLock {
     return this.client.lockEvict(this.lock, this.waiting, ...this.#calling({}));
   }
 
-  inspect(process = ''): Promise<unknown> {
-    return this.client.lockInspect(this.lock, this.waiting, process);
+  stateOf(process = ''): Promise<unknown> {
+    return this.client.lockState(this.lock, this.waiting, process);
   }
 
   /** Who is inside of those that are not alone, by the end of their leases. */

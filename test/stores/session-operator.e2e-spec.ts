@@ -134,8 +134,8 @@ describe.each(SERVERS)('force release on $title', ({ there, make }) => {
       try {
         const [holder, stranger] = [await world.store(), await world.store(server.stranger)];
         const grant = await take(holder, freshKey());
-        const shown = (await holder.inspect!(grant.key)).holders;
-        expect((await stranger.inspect!(grant.key)).holders).toEqual(shown);
+        const shown = (await holder.stateOf!(grant.key)).holders;
+        expect((await stranger.stateOf!(grant.key)).holders).toEqual(shown);
         expect(shown[0]!.owner).toMatch(/^session \d+$/);
         await expect(stranger.forceRelease!(grant.key)).rejects.toBeInstanceOf(
           LockConfigurationError,

@@ -98,16 +98,16 @@ describe('a class that is given the fake', () => {
   it('shows who holds a key, and ends holds by force', async () => {
     const locks = new FakeDistributedLockService();
     const hold = await locks.acquire('job1');
-    const { isHeld, holders } = await locks.inspect('job1');
+    const { isHeld, holders } = await locks.stateOf('job1');
     expect(isHeld).toBe(true);
     expect(holders).toMatchObject([{ mode: 'exclusive', fencingToken: hold.fencingToken }]);
     expect(await locks.forceRelease('job1')).toBe(1);
     expect(hold.lost.reason).toBeInstanceOf(LockLostError);
-    expect(await locks.inspect('job1')).toMatchObject({ isHeld: false, holders: [] });
+    expect(await locks.stateOf('job1')).toMatchObject({ isHeld: false, holders: [] });
     locks.simulate('busy', 'job1');
-    expect(await locks.inspect('job1')).toMatchObject({ isHeld: true });
+    expect(await locks.stateOf('job1')).toMatchObject({ isHeld: true });
     locks.simulate('unavailable');
-    await expect(locks.inspect('job2')).rejects.toBeInstanceOf(LockStoreUnavailableError);
+    await expect(locks.stateOf('job2')).rejects.toBeInstanceOf(LockStoreUnavailableError);
     await expect(locks.forceRelease('job2')).rejects.toBeInstanceOf(LockStoreUnavailableError);
   });
 

@@ -71,7 +71,7 @@ export class FileBackend implements TurnBackend {
     reach: 'server',
     offers: [],
     keeps: 'server',
-    inspects: 'owner-and-token',
+    showsHolders: 'owner-and-token',
     forceRelease: 'hold',
   };
   #namespace = '';
@@ -136,7 +136,7 @@ export class FileBackend implements TurnBackend {
     return changed;
   }
 
-  async inspect(key: LockKey): Promise<KeyState> {
+  async stateOf(key: LockKey): Promise<KeyState> {
     const { now } = await this.#change(key, (was) => was);
     const leftMs = Math.max(now.until - Date.now(), 0);
     const isHeld = leftMs > 0 && now.owner !== NOBODY;

@@ -36,6 +36,13 @@ export class LeaseRenewal {
     this.#watched.delete(hold);
   }
 
+  /** Nothing is held any more, and nothing will be: leaves no timer behind. */
+  end(): void {
+    if (this.#timer) clearTimeout(this.#timer);
+    this.#timer = null;
+    this.#timerAt = Infinity;
+  }
+
   #arm(at: number): void {
     if (at >= this.#timerAt) return;
     if (this.#timer) clearTimeout(this.#timer);

@@ -71,6 +71,7 @@ export class LockManager implements HoldHost {
     if (this.#holds.size > 0) await this.#emptyWithin(graceMs);
     for (const hold of this.#holds) hold.lose('closed');
     await this.store.close();
+    this.renewal.end();
   }
 
   async #enterAll(

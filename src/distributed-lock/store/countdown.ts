@@ -7,6 +7,8 @@ import { now } from '../distributed-lock.clock.js';
 export class Countdown<Entry> {
   readonly #deadlines = new Map<Entry, number>();
   #timer: NodeJS.Timeout | null = null;
+  /** No more entries are expected: the timer goes with the last one. */
+  #ends = false;
 
   constructor(
     private readonly ms: number,
@@ -19,6 +21,7 @@ export class Countdown<Entry> {
   }
 
   add(entry: Entry): void {
+    this.#ends = false;
     this.#deadlines.set(entry, now() + this.ms);
     if (this.#timer === null) this.#arm(this.ms);
   }
@@ -29,7 +32,17 @@ export class Countdown<Entry> {
    * @returns `false` if the entry was deleted or has expired already.
    */
   delete(entry: Entry): boolean {
-    return this.#deadlines.delete(entry);
+    const wasIn = this.#deadlines.delete(entry);
+    if (this.#ends) this.end();
+    return wasIn;
+  }
+
+  /** Leaves no timer behind: none now if nothing is added, else none once that was deleted or has expired. Whoever adds again begins anew. */
+  end(): void {
+    this.#ends = true;
+    if (this.#timer === null || this.#deadlines.size > 0) return;
+    clearTimeout(this.#timer);
+    this.#timer = null;
   }
 
   #arm(ms: number): void {
@@ -68,6 +81,11 @@ export class Countdowns<Entry> {
 
   delete(entry: Entry, ms: number): void {
     this.#byLength.get(ms)?.delete(entry);
+  }
+
+  /** See {@link Countdown.end}. */
+  end(): void {
+    for (const countdown of this.#byLength.values()) countdown.end();
   }
 
   #forgetIdle(): void {

@@ -58,8 +58,8 @@ export class LineLockStore implements LockStore {
     else this.turns.abandon(grant);
   }
 
-  inspect(key: LockKey): Promise<KeyState> {
-    return this.turns.inspect(key);
+  stateOf(key: LockKey): Promise<KeyState> {
+    return this.turns.stateOf(key);
   }
 
   async forceRelease(key: LockKey): Promise<number> {

@@ -20,10 +20,10 @@ export interface StoreTraits {
   /** Whether a key that is kept closed after its release stays closed when the process that released it ends. */
   readonly keeps: 'server' | 'process';
   /**
-   * What {@link LockStore.inspect} says of a holder: its owner id and fencing token; only the session that carries the hold, as the server
+   * What {@link LockStore.stateOf} says of a holder: its owner id and fencing token; only the session that carries the hold, as the server
    * knows it; or nothing.
    */
-  readonly inspects: 'owner-and-token' | 'session' | 'none';
+  readonly showsHolders: 'owner-and-token' | 'session' | 'none';
   /**
    * What {@link LockStore.forceRelease} ends. `hold`: the holds of the key. `session`: the session that carries the hold, and with it **every** hold
    * of that process; a hold of the process that asks is ended alone. `none`: the store cannot.
@@ -166,11 +166,11 @@ export interface LockStore {
   abandon(grant: LockGrant): void;
 
   /**
-   * Who holds the key now. Changes nothing. A store whose trait {@link StoreTraits.inspects} is `none` need not have it.
+   * Who holds the key now. Changes nothing. A store whose trait {@link StoreTraits.showsHolders} is `none` need not have it.
    *
    * @throws {LockStoreUnavailableError} if the backend cannot answer.
    */
-  inspect?(key: LockKey): Promise<KeyState>;
+  stateOf?(key: LockKey): Promise<KeyState>;
 
   /**
    * Ends every hold of the key, whoever has it, and lets the next waiters in; opens a key that is kept closed. Evicted holders are told

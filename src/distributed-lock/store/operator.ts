@@ -4,13 +4,13 @@ import type { KeyState, LockGrant, LockStore } from './lock-store.js';
 import type { TurnBackend, TurnRef } from './turn-backend.js';
 
 /** What an operator does about a key, by way of a backend of turns: looks, and ends holds. */
-export async function inspectKey(
+export async function keyState(
   backend: TurnBackend,
   key: LockKey,
   waitingHere: number,
 ): Promise<KeyState> {
-  if (!backend.inspect) throw lacks(backend, key, 'inspect');
-  const state = await backend.inspect(key);
+  if (!backend.stateOf) throw lacks(backend, key, 'stateOf');
+  const state = await backend.stateOf(key);
   const { waiters } = state;
   return { ...state, waiters: waiters === null ? null : waiters + waitingHere };
 }
@@ -38,10 +38,10 @@ export async function lookAt(
 function lacks(
   { traits }: TurnBackend,
   key: LockKey,
-  method: 'inspect' | 'forceRelease',
+  method: 'stateOf' | 'forceRelease',
 ): LockConfigurationError {
   return new LockConfigurationError(
-    `The store "${traits.name}" has no ${method}(): its trait is ${JSON.stringify(traits[method === 'inspect' ? 'inspects' : method])}.`,
+    `The store "${traits.name}" has no ${method}(): its trait is ${JSON.stringify(traits[method === 'stateOf' ? 'showsHolders' : method])}.`,
     { key },
   );
 }

@@ -12,7 +12,7 @@ import type {
   Renewal,
   StoreTraits,
 } from './lock-store.js';
-import { endHolds, inspectKey, lookAt } from './operator.js';
+import { endHolds, keyState, lookAt } from './operator.js';
 import { Grant } from './turn.js';
 import type { TurnBackend, TurnRef } from './turn-backend.js';
 import type { QueueHost } from './queue-host.js';
@@ -129,8 +129,8 @@ export class QueueingLockStore implements LockStore, QueueHost, WaiterHost {
     }
   }
 
-  inspect(key: LockKey): Promise<KeyState> {
-    return inspectKey(this.backend, key, this.#queues.get(key)?.waiting ?? 0);
+  stateOf(key: LockKey): Promise<KeyState> {
+    return keyState(this.backend, key, this.#queues.get(key)?.waiting ?? 0);
   }
 
   async forceRelease(key: LockKey): Promise<number> {
@@ -158,6 +158,7 @@ export class QueueingLockStore implements LockStore, QueueHost, WaiterHost {
     await this.#untold.settle();
     await freed;
     await this.backend.close();
+    this.#waits.end();
   }
 
   newOwner(): string {

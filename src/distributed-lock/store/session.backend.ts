@@ -120,8 +120,8 @@ export class SessionBackend<Link extends OperatedLink> implements TurnBackend {
     });
   }
 
-  inspect(key: LockKey): Promise<KeyState> {
-    return this.#operator.inspect(key);
+  stateOf(key: LockKey): Promise<KeyState> {
+    return this.#operator.stateOf(key);
   }
 
   forceRelease(key: LockKey): Promise<readonly TurnRef[]> {

@@ -31,7 +31,7 @@ export interface OperatedLink extends SessionLink {
 export class SessionOperator<Link extends OperatedLink> {
   constructor(private readonly desk: SessionDesk<Link>) {}
 
-  async inspect(key: LockKey): Promise<KeyState> {
+  async stateOf(key: LockKey): Promise<KeyState> {
     return this.#asked(key, async ({ session, holds }) => {
       const id = holds.idOf(key);
       const { having, waiting } = await session.run((link) => link.sessionsOf(id));

@@ -123,11 +123,11 @@ export interface TurnBackend {
    */
   keep?(turn: TurnRef, keepForMs: number): Promise<boolean>;
   /**
-   * Who holds the key, in a turn or otherwise. Backends whose trait `inspects` is not `none`.
+   * Who holds the key, in a turn or otherwise. Backends whose trait `showsHolders` is not `none`.
    *
    * @returns `waiters` without the callers of this process that wait for a turn.
    */
-  inspect?(key: LockKey): Promise<KeyState>;
+  stateOf?(key: LockKey): Promise<KeyState>;
   /**
    * Ends whatever turn the key is in, and every other hold of it, and wakes whoever goes next; opens a key that is kept closed. Backends whose trait
    * `forceRelease` is not `none`. Processes that can be told by a message are told: see {@link BackendListener.evicted}.

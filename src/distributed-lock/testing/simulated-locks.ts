@@ -109,9 +109,9 @@ export class SimulatedLocks implements LockStore {
   }
 
   /** A key that is simulated to be busy is held by another owner, who is nobody. */
-  async inspect(key: LockKey): Promise<KeyState> {
+  async stateOf(key: LockKey): Promise<KeyState> {
     const simulation = this.#simulationOf(key);
-    if (simulation !== 'busy') return this.#memory.inspect!(key);
+    if (simulation !== 'busy') return this.#memory.stateOf!(key);
     const owner = { owner: 'another owner', fencingToken: null, leaseLeftMs: null };
     return { holders: [{ ...owner, mode: 'exclusive' }], waiters: null, keptForMs: null };
   }

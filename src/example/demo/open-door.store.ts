@@ -21,7 +21,7 @@ export class OpenDoorStore implements LockStore {
     reach: 'process',
     offers: [],
     keeps: 'process',
-    inspects: 'none',
+    showsHolders: 'none',
     forceRelease: 'none',
   } as const;
 

@@ -24,7 +24,7 @@ export const TRAITS: StoreTraits = {
   reach: 'server',
   offers: [],
   keeps: 'process',
-  inspects: 'none',
+  showsHolders: 'none',
   forceRelease: 'none',
 };
 

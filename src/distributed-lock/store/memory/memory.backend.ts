@@ -25,7 +25,7 @@ export class MemoryBackend implements TurnBackend {
     reach: 'process',
     offers: ['shared', 'permits', 'fair'],
     keeps: 'server',
-    inspects: 'owner-and-token',
+    showsHolders: 'owner-and-token',
     forceRelease: 'hold',
   };
   /** This store's place in the queue of each key. */
@@ -102,7 +102,7 @@ export class MemoryBackend implements TurnBackend {
     return true;
   }
 
-  async inspect(key: LockKey): Promise<KeyState> {
+  async stateOf(key: LockKey): Promise<KeyState> {
     return stateOf(this.world, key, this.#places.get(key));
   }
 

@@ -106,7 +106,7 @@ export function mysqlBackend(
     reach: 'server',
     offers: [],
     keeps: 'process',
-    inspects: 'session',
+    showsHolders: 'session',
     forceRelease: 'session',
   };
   const kind = {

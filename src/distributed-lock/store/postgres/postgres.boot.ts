@@ -1,7 +1,7 @@
 import type { Client } from 'pg';
 import { show } from '../../distributed-lock.duration.js';
 import { LockConfigurationError } from '../../distributed-lock.errors.js';
-import { FIND_SEQUENCE, INSPECT } from './postgres.statements.js';
+import { FIND_SEQUENCE, SHOWS } from './postgres.statements.js';
 
 /**
  * @returns the server's process id of this session.
@@ -9,7 +9,7 @@ import { FIND_SEQUENCE, INSPECT } from './postgres.statements.js';
  */
 export async function checkServer(client: Client, sessionPooler: boolean): Promise<number> {
   const { rows } =
-    await client.query<Record<'pid' | 'version' | 'replica' | 'read_only', string>>(INSPECT);
+    await client.query<Record<'pid' | 'version' | 'replica' | 'read_only', string>>(SHOWS);
   const server = rows[0]!;
   if (Number(server.version) < 140_000) {
     throw new LockConfigurationError(

@@ -100,7 +100,7 @@ export function postgresStoreWith(
     reach: 'server',
     offers: ['shared'],
     keeps: 'process',
-    inspects: 'session',
+    showsHolders: 'session',
     forceRelease: 'session',
   };
   const kind = {

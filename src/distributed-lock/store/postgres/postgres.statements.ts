@@ -160,7 +160,7 @@ FROM unnest($1::bigint[], $2::bigint[], $3::boolean[], $4::boolean[], $6::boolea
   AS t(lock, wait, unlock, unmark, shared, unmark_share, open)`;
 
 /** What the server is. All as text, whatever type parsers the application has set. */
-export const INSPECT = `
+export const SHOWS = `
 SELECT pg_backend_pid()::text AS pid,
   current_setting('server_version_num') AS version,
   pg_is_in_recovery()::text AS replica,

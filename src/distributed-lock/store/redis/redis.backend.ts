@@ -83,7 +83,7 @@ export class RedisBackend implements TurnBackend {
       reach: 'server',
       offers: ['shared', 'permits', 'fair'],
       keeps: 'server',
-      inspects: 'owner-and-token',
+      showsHolders: 'owner-and-token',
       forceRelease: 'hold',
     };
   }
@@ -169,8 +169,8 @@ export class RedisBackend implements TurnBackend {
     return reply === 1;
   }
 
-  inspect(key: LockKey): Promise<KeyState> {
-    return this.#operator.inspect(key);
+  stateOf(key: LockKey): Promise<KeyState> {
+    return this.#operator.stateOf(key);
   }
 
   forceRelease(key: LockKey): Promise<readonly TurnRef[]> {

@@ -124,6 +124,7 @@ export class RedisLink implements BatchLink {
     this.#batches.flush();
     this.#open?.connections.disconnect();
     this.#open = null;
+    this.#unanswered.end();
   }
 
   /** Resolves once the connections are usable; goes on telling the listener whenever one of them is again. */

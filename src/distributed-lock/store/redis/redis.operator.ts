@@ -3,7 +3,7 @@ import type { Holder, KeyState } from '../lock-store.js';
 import type { TurnRef } from '../turn-backend.js';
 import type { RedisLink } from './redis.link.js';
 
-/** Of a lock key: see `scripts/inspect.lua`. */
+/** Of a lock key: see `scripts/state.lua`. */
 type InspectReply = readonly [value: string, pttlMs: number, places: number, ...held: unknown[]];
 
 /** What the operator's commands share with the turns of the same store. */
@@ -23,10 +23,10 @@ export class RedisOperator {
     private readonly side: OperatedSide,
   ) {}
 
-  async inspect(key: LockKey): Promise<KeyState> {
+  async stateOf(key: LockKey): Promise<KeyState> {
     const { lock, waiting } = this.link.keyspace.of(key);
     const reply = await this.link.send(key, (commands) =>
-      commands.lockInspect(lock, waiting, this.side.process),
+      commands.lockState(lock, waiting, this.side.process),
     );
     const [value, pttlMs, waiters, ...held] = reply as InspectReply;
     return {

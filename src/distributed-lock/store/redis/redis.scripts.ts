@@ -8,7 +8,7 @@ type Argument = string | number;
 export interface ScriptConnection {
   lockKeep(...keysAndArgs: Argument[]): Reply;
   lockProbe(...keysAndArgs: Argument[]): Reply;
-  lockInspect(...keysAndArgs: Argument[]): Reply;
+  lockState(...keysAndArgs: Argument[]): Reply;
   lockEvict(...keysAndArgs: Argument[]): Reply;
   lineEnter(...keysAndArgs: Argument[]): Reply;
   lineLeave(...keysAndArgs: Argument[]): Reply;
@@ -30,7 +30,7 @@ const SCRIPTS = {
 
 /** Callers of the line, and those who look at whoever is inside. */
 const LINE_SCRIPTS = {
-  lockInspect: { file: 'inspect', numberOfKeys: 2 },
+  lockState: { file: 'state', numberOfKeys: 2 },
   lockEvict: { file: 'evict', numberOfKeys: 2 },
   lineEnter: { file: 'enter', numberOfKeys: 2 },
   lineLeave: { file: 'leave', numberOfKeys: 2 },

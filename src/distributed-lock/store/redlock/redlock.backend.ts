@@ -45,7 +45,7 @@ export class RedlockBackend implements TurnBackend {
     reach: 'server',
     offers: [],
     keeps: 'server',
-    inspects: 'none',
+    showsHolders: 'none',
     forceRelease: 'none',
   };
   readonly #quorum: Quorum;

@@ -43,7 +43,7 @@ describe('options of redlockStore', () => {
       reach: 'server',
       offers: [],
       keeps: 'server',
-      inspects: 'none',
+      showsHolders: 'none',
       forceRelease: 'none',
     });
   });

@@ -51,7 +51,7 @@ export class TableBackend implements TurnBackend {
     reach: 'server',
     offers: [],
     keeps: 'server',
-    inspects: 'owner-and-token',
+    showsHolders: 'owner-and-token',
     forceRelease: 'hold',
   };
   #listener: BackendListener | null = null;
@@ -155,7 +155,7 @@ export class TableBackend implements TurnBackend {
     return this.#inOrder(key, () => this.rows.keep(key, owner, Math.ceil(keepForMs)));
   }
 
-  inspect(key: LockKey): Promise<KeyState> {
+  stateOf(key: LockKey): Promise<KeyState> {
     return this.#inOrder(key, () => stateOf(this.rows, key));
   }
 

@@ -42,7 +42,7 @@ export class ZooKeeperLockStore implements LockStore, ContenderHost {
     reach: 'server',
     offers: ['shared'],
     keeps: 'process',
-    inspects: 'owner-and-token',
+    showsHolders: 'owner-and-token',
     forceRelease: 'hold',
   };
   readonly layout: LockLayout;
@@ -145,7 +145,7 @@ export class ZooKeeperLockStore implements LockStore, ContenderHost {
     this.#abandoned.set(node, timer.unref());
   }
 
-  inspect(key: LockKey): Promise<KeyState> {
+  stateOf(key: LockKey): Promise<KeyState> {
     return this.#asked(key, (session) => stateOf(session, this.settings.view, this.#pathOf(key)));
   }
 

@@ -40,7 +40,7 @@ export async function untilTold(
 }
 
 export async function holdersOf(store: LockStore, key: LockKey): Promise<readonly Holder[]> {
-  return (await store.inspect!(key)).holders;
+  return (await store.stateOf!(key)).holders;
 }
 
 /** Whether a holder that is shown is that of the grant. */
@@ -51,7 +51,7 @@ export function shows(holder: Holder, grant: LockGrant, traits: StoreTraits): vo
     atLeast(holder.leaseLeftMs!, 1, 'ms left of the lease');
     atMost(holder.leaseLeftMs!, LEASE_MS, 'ms left of the lease');
   }
-  if (traits.inspects !== 'owner-and-token') return;
+  if (traits.showsHolders !== 'owner-and-token') return;
   ok(
     grant.owner === holder.owner || grant.owner.startsWith(`${holder.owner}.`),
     `owner ${holder.owner} is shown for ${grant.owner}`,

@@ -15,12 +15,12 @@ import {
   untilTold,
 } from './operator.checks.js';
 
-/** What an operator sees and does: for stores whose traits `inspects` and `forceRelease` are not `none`. */
+/** What an operator sees and does: for stores whose traits `showsHolders` and `forceRelease` are not `none`. */
 export const OPERATORS: readonly Clause[] = [
   {
     item: 14,
-    promise: 'inspect shows who holds a key, to every store, and nobody once it is released',
-    exceptFor: { inspects: 'none' },
+    promise: 'stateOf shows who holds a key, to every store, and nobody once it is released',
+    exceptFor: { showsHolders: 'none' },
     async check(world, traits) {
       const [holder, other] = await openStores(world, 2);
       const key = freshKey();
@@ -43,8 +43,8 @@ export const OPERATORS: readonly Clause[] = [
   },
   {
     item: 14,
-    promise: 'inspect counts at least those who wait, where the store can tell',
-    exceptFor: { inspects: 'none' },
+    promise: 'stateOf counts at least those who wait, where the store can tell',
+    exceptFor: { showsHolders: 'none' },
     async check(world) {
       const [holder, other] = await openStores(world, 2);
       const key = freshKey();
@@ -53,7 +53,7 @@ export const OPERATORS: readonly Clause[] = [
         store.release(await take(store, key, LONG)),
       );
       const countedBy = async (store: LockStore): Promise<number | null> =>
-        (await store.inspect!(key)).waiters;
+        (await store.stateOf!(key)).waiters;
       const end = now() + 5_000;
       let counts = await Promise.all([holder!, other!].map(countedBy));
       while (counts.some((count) => count !== null && count < 1) && now() < end) {
@@ -133,12 +133,12 @@ export const OPERATORS: readonly Clause[] = [
     item: 14,
     promise: 'a force release opens a key that is kept closed',
     onlyFor: { keeps: 'server' },
-    exceptFor: { forceRelease: 'none', inspects: 'none' },
+    exceptFor: { forceRelease: 'none', showsHolders: 'none' },
     async check(world) {
       const [store, operator] = await openStores(world, 2);
       const key = freshKey();
       equal(await store!.release(await take(store!, key), 60_000), 'released');
-      const { holders, keptForMs } = await operator!.inspect!(key);
+      const { holders, keptForMs } = await operator!.stateOf!(key);
       deepEqual(holders, [], 'nobody holds it');
       atLeast(keptForMs ?? 0, 30_000, 'ms for which it is kept');
       equal(await operator!.acquire(request(key)), null, 'control: it is closed');
@@ -152,7 +152,7 @@ export const OPERATORS: readonly Clause[] = [
     item: 14,
     promise: 'shared holders are all shown, and all ended by force before an exclusive one enters',
     onlyFor: { offers: ['shared'] },
-    exceptFor: { forceRelease: 'none', inspects: 'none' },
+    exceptFor: { forceRelease: 'none', showsHolders: 'none' },
     async check(world) {
       const [one, two, waiting, operator] = await openStores(world, 4);
       const key = freshKey();
@@ -183,7 +183,7 @@ export const OPERATORS: readonly Clause[] = [
     item: 14,
     promise: 'permits are all shown, and all ended by force; as many are free again',
     onlyFor: { offers: ['permits'] },
-    exceptFor: { forceRelease: 'none', inspects: 'none' },
+    exceptFor: { forceRelease: 'none', showsHolders: 'none' },
     async check(world) {
       const [holding, waiting, operator] = await openStores(world, 3);
       const key = freshKey();
