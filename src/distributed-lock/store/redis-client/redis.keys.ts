@@ -1,13 +1,23 @@
 import type { LockKey } from '../../key/lock-key.js';
 
-/** The names of one lock in Redis. They start with the application's prefix (for ACL rules). */
-export interface RedisLockKeys {
+/** The names of one lock in Redis. They start with the application's prefix (for ACL rules). Most commands need two of them. */
+export class RedisLockKeys {
   readonly lock: string;
-  /** One for all locks; in a Cluster one for each, since the keys of a script share a hash slot. */
-  readonly fence: string;
   readonly waiting: string;
+
+  constructor(
+    private readonly tag: string,
+    /** One for all locks; in a Cluster one for each, since the keys of a script share a hash slot. */
+    readonly fence: string,
+  ) {
+    this.lock = `${tag}:lock`;
+    this.waiting = `${tag}:wait`;
+  }
+
   /** Holders that are not alone. */
-  readonly held: string;
+  get held(): string {
+    return `${this.tag}:held`;
+  }
 }
 
 const MOST_NAMES = 1_000;
@@ -18,6 +28,7 @@ const MOST_NAMES = 1_000;
  */
 export class RedisKeyspace {
   readonly #prefix: string;
+  readonly #fence: string;
   /** Names are made for each command of a lock; those made last are at hand. */
   readonly #made = new Map<LockKey, RedisLockKeys>();
 
@@ -27,6 +38,7 @@ export class RedisKeyspace {
     private readonly fencePerLock = false,
   ) {
     this.#prefix = `${keyPrefix}${namespace}:`;
+    this.#fence = `${this.#prefix}fence`;
   }
 
   of(key: LockKey): RedisLockKeys {
@@ -40,13 +52,9 @@ export class RedisKeyspace {
 
   #make(key: LockKey): RedisLockKeys {
     // A brace in a key would end the hash tag early; `%` is encoded too, so that no two keys become one.
-    const tag = `${this.#prefix}{${key.replace(/[%{}]/g, encodeURIComponent)}}`;
-    return {
-      lock: `${tag}:lock`,
-      fence: this.fencePerLock ? `${tag}:fence` : `${this.#prefix}fence`,
-      waiting: `${tag}:wait`,
-      held: `${tag}:held`,
-    };
+    const name = /[%{}]/.test(key) ? key.replace(/[%{}]/g, encodeURIComponent) : key;
+    const tag = `${this.#prefix}{${name}}`;
+    return new RedisLockKeys(tag, this.fencePerLock ? `${tag}:fence` : this.#fence);
   }
 
   /** Prefix of inbox channels; a process's id follows. */

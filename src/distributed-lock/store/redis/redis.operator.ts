@@ -4,7 +4,7 @@ import type { TurnRef } from '../turn-backend.js';
 import type { RedisLink } from './redis.link.js';
 
 /** Of a lock key: see `scripts/state.lua`. */
-type InspectReply = readonly [value: string, pttlMs: number, places: number, ...held: unknown[]];
+type StateReply = readonly [value: string, pttlMs: number, places: number, ...held: unknown[]];
 
 /** What the operator's commands share with the turns of the same store. */
 export interface OperatedSide {
@@ -28,7 +28,7 @@ export class RedisOperator {
     const reply = await this.link.send(key, (commands) =>
       commands.lockState(lock, waiting, this.side.process),
     );
-    const [value, pttlMs, waiters, ...held] = reply as InspectReply;
+    const [value, pttlMs, waiters, ...held] = reply as StateReply;
     return {
       holders: this.#holders(value, pttlMs, held),
       waiters,
