@@ -63,21 +63,22 @@ describeWith('ownRedis')('a Redis of the test’s own', () => {
       const { startRedis } = await import('${new URL('services.ts', import.meta.url).href}');
       console.log((await startRedis()).port);
       setInterval(() => {}, 1000);`;
-    const directories = () =>
-      readdirSync(tmpdir()).filter((it) => it.startsWith('distributed-lock-redis-'));
-    const before = directories();
+    // Of this test alone: other specs start servers at the same time.
+    const directory = mkdtempSync(join(tmpdir(), 'distributed-lock-killed-'));
     const run = spawn(process.execPath, ['--input-type=module', '-e', starter], {
       cwd: fileURLToPath(new URL('.', import.meta.url)),
+      env: { ...process.env, TMPDIR: directory },
       stdio: ['ignore', 'pipe', 'inherit'],
     });
     const port = await new Promise<number>((resolve) => {
       run.stdout.on('data', (text) => resolve(Number(text)));
     });
     expect(await accepts(port)).toBe(true);
-    const [own] = directories().filter((it) => !before.includes(it));
+    expect(readdirSync(directory), 'control: it has one').not.toEqual([]);
     run.kill('SIGKILL');
     await until('the server to be gone', async () => !(await accepts(port)));
-    await until('its directory to be gone', () => !existsSync(`${tmpdir()}/${own}`));
+    await until('its directory to be gone', () => readdirSync(directory).length === 0);
+    rmdirSync(directory);
   });
 });
 
