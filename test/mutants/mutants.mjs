@@ -40,8 +40,8 @@ export const MUTANTS = [
   {
     what: 'a grant that arrives after its deadline is used',
     file: QUEUE,
-    find: 'if (!next || turn.isOver) return this.#drop(turn);',
-    replace: 'if (!next) return this.#drop(turn);',
+    find: 'if (turn.isOver) return this.#drop(turn);',
+    replace: '',
     spec: TURNS,
   },
   {

@@ -155,9 +155,8 @@ export class KeyQueue {
   #granted(turn: Turn): void {
     this.#standing.granted();
     const next = this.#waiters.first;
-    if (next && turn.covers(next.request.leaseTimeMs)) return this.#hand(turn);
-    // Nobody left to have it, or the answer came after the lease it grants: never used, given back.
-    if (!next || turn.isOver) return this.#drop(turn);
+    // Nobody is left to have it.
+    if (!next) return this.#drop(turn);
     this.#serve(turn, next);
   }
 
@@ -184,6 +183,8 @@ export class KeyQueue {
   #serve(turn: Turn, next: Waiter): void {
     const { leaseTimeMs } = next.request;
     if (turn.covers(leaseTimeMs)) return this.#hand(turn);
+    // The answer came after the lease it grants: never used, given back.
+    if (turn.isOver) return this.#drop(turn);
     this.#phase.enter('asking');
     void this.#prolong(turn, leaseTimeMs).then((held) => {
       if (held) this.#hand(turn);

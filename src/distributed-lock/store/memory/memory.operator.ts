@@ -29,8 +29,12 @@ export function endHolds(world: MemoryWorld, key: LockKey): readonly TurnRef[] {
 function holdersOf({ owner, token, together, expiresAtMs }: Entry): readonly Holder[] {
   if (together) {
     const { mode, until } = together;
-    const each = [...until].map(([owner, end]) => ({ owner, leaseLeftMs: leftMs(end) }));
-    return each.map((holder) => ({ ...holder, mode, fencingToken: null }));
+    return [...until].map(([holder, end]) => ({
+      owner: holder,
+      mode,
+      fencingToken: null,
+      leaseLeftMs: leftMs(end),
+    }));
   }
   if (owner === '') return [];
   const leaseLeftMs = leftMs(expiresAtMs);
