@@ -188,7 +188,7 @@ export class ScriptedLock {
     const keys = [this.fence, this.lock, this.waiting];
     const about = `${process}:${patienceMs * 1_000}:${claimMs}:1:${this.inbox}`;
     const { leaseMs = 0 } = command;
-    const args = [about, String(seen), leaseMs, commandText(command, leaseMs), owner];
+    const args = [about, String(seen), leaseMs, commandText({ ...command, owner }, leaseMs)];
     const call = [keys.length, ...keys, ...args];
     const [answer] = (await this.client.lockBatch(call)) as unknown[];
     if (answer instanceof Error) throw answer;

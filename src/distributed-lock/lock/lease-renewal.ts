@@ -1,4 +1,5 @@
 import { now } from '../distributed-lock.clock.js';
+import { TransientMap } from '../distributed-lock.transient-map.js';
 import type { LockStore } from '../store/lock-store.js';
 import type { LockHold } from './lock-hold.js';
 
@@ -19,7 +20,7 @@ const LONGEST_TICK_MS = 60_000;
  * along. A failed renewal is retried after 50 ms, 100, 200, … It is the deadline that ends a hold, never the retries.
  */
 export class LeaseRenewal {
-  readonly #watched = new Map<LockHold, Watched>();
+  readonly #watched = new TransientMap<LockHold, Watched>();
   #timer: NodeJS.Timeout | null = null;
   #timerAt = Infinity;
 
@@ -34,6 +35,11 @@ export class LeaseRenewal {
   remove(hold: LockHold): void {
     // The timer stays: it finds nothing to do, and the next hold need not arm another.
     this.#watched.delete(hold);
+  }
+
+  /** Those that are held. */
+  holds(): Iterable<LockHold> {
+    return this.#watched.keys();
   }
 
   /** Nothing is held any more, and nothing will be: leaves no timer behind. */

@@ -15,7 +15,8 @@ import { type Place, WaitLimits } from './wait-limits.js';
 /** Acquires locks from one store and watches over those that are held. */
 export class LockManager implements HoldHost {
   readonly renewal: LeaseRenewal;
-  readonly #holds = new Set<LockHold>();
+  /** Holds that are not over; of a release, once the store has answered. */
+  #open = 0;
   readonly #limits = new WaitLimits();
   readonly #places = new Map<LockHold, Place>();
   #whenEmpty: (() => void) | null = null;
@@ -56,10 +57,10 @@ export class LockManager implements HoldHost {
   }
 
   ended(hold: LockHold): void {
-    this.#holds.delete(hold);
+    this.#open -= 1;
     this.#places.get(hold)?.leave();
     this.#places.delete(hold);
-    if (this.#holds.size === 0) this.#whenEmpty?.();
+    if (this.#open === 0) this.#whenEmpty?.();
   }
 
   /**
@@ -68,8 +69,8 @@ export class LockManager implements HoldHost {
    */
   async close(graceMs: number): Promise<void> {
     this.store.stop();
-    if (this.#holds.size > 0) await this.#emptyWithin(graceMs);
-    for (const hold of this.#holds) hold.lose('closed');
+    if (this.#open > 0) await this.#emptyWithin(graceMs);
+    for (const hold of this.renewal.holds()) hold.lose('closed');
     await this.store.close();
     this.renewal.end();
   }
@@ -148,7 +149,7 @@ export class LockManager implements HoldHost {
       throw new LockWaitTimeoutError(key, waitTimeMs);
     }
     const hold = new LockHold(grant, leaseTimeMs, times.renew, this, admission?.mode, times);
-    this.#holds.add(hold);
+    this.#open += 1;
     if (place) this.#places.set(hold, place.holds());
     this.renewal.add(hold);
     if (this.events.isFollowed) {

@@ -1,11 +1,12 @@
 import { now } from '../distributed-lock.clock.js';
+import { TransientMap } from '../distributed-lock.transient-map.js';
 
 /**
  * Deadlines of one length: whoever is added later expires later, so one timer serves all of them. (A timer each costs more than
  * the rest of an uncontended lock; Node keeps its own timers in the same way.)
  */
 export class Countdown<Entry> {
-  readonly #deadlines = new Map<Entry, number>();
+  readonly #deadlines = new TransientMap<Entry, number>();
   #timer: NodeJS.Timeout | null = null;
   /** No more entries are expected: the timer goes with the last one. */
   #ends = false;

@@ -1,10 +1,11 @@
+import { TransientMap } from '../distributed-lock.transient-map.js';
 import type { LockKey } from '../key/lock-key.js';
 import type { LinePlace } from './line-backend.js';
 import type { LineCaller } from './line-caller.js';
 
 /** The callers of this process that stand in lines, by key and in order of arrival. */
 export class LineCallers {
-  readonly #byKey = new Map<LockKey, Set<LineCaller>>();
+  readonly #byKey = new TransientMap<LockKey, Set<LineCaller>>();
 
   *all(): Generator<LineCaller> {
     for (const callers of this.#byKey.values()) yield* callers;

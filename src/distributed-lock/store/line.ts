@@ -1,5 +1,6 @@
 import { now } from '../distributed-lock.clock.js';
 import { LockClosedError, LockStoreUnavailableError } from '../distributed-lock.errors.js';
+import { TransientMap } from '../distributed-lock.transient-map.js';
 import type {
   EnterRequest,
   HeldPlace,
@@ -24,7 +25,7 @@ import { UntoldReleases } from './untold-releases.js';
  */
 export class Line implements LineListener {
   readonly #callers = new LineCallers();
-  readonly #held = new Map<string, LineGrant>();
+  readonly #held = new TransientMap<string, LineGrant>();
   /** Owner ids whose keys are left to their lease on purpose, with the time at which it is over. */
   readonly #abandoned = new Map<string, number>();
   /** Owner ids whose leave is on its way: answers that were given before it still name them. */

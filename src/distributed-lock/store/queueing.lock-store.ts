@@ -1,5 +1,6 @@
 import { now } from '../distributed-lock.clock.js';
 import { LockClosedError } from '../distributed-lock.errors.js';
+import { TransientMap } from '../distributed-lock.transient-map.js';
 import type { LockKey } from '../key/lock-key.js';
 import { Countdowns } from './countdown.js';
 import { KeyQueue } from './key-queue.js';
@@ -40,7 +41,7 @@ export class QueueingLockStore implements LockStore, QueueHost, WaiterHost {
   readonly traits: StoreTraits;
   readonly maxGrants: number;
   readonly maxTurnMs: number;
-  readonly #queues = new Map<LockKey, KeyQueue>();
+  readonly #queues = new TransientMap<LockKey, KeyQueue>();
   readonly #waits = new Countdowns<Waiter>((waiter) => this.#timedOut(waiter));
   readonly #untold: UntoldReleases;
   /** Ends of turns that this process goes on with to keep their keys closed. */

@@ -2,16 +2,18 @@ import type { LockKey } from '../../key/lock-key.js';
 
 /** The names of one lock in Redis. They start with the application's prefix (for ACL rules). Most commands need two of them. */
 export class RedisLockKeys {
-  readonly lock: string;
-  readonly waiting: string;
-
   constructor(
     private readonly tag: string,
     /** One for all locks; in a Cluster one for each, since the keys of a script share a hash slot. */
     readonly fence: string,
-  ) {
-    this.lock = `${tag}:lock`;
-    this.waiting = `${tag}:wait`;
+  ) {}
+
+  get lock(): string {
+    return `${this.tag}:lock`;
+  }
+
+  get waiting(): string {
+    return `${this.tag}:wait`;
   }
 
   /** Holders that are not alone. */
@@ -20,8 +22,6 @@ export class RedisLockKeys {
   }
 }
 
-const MOST_NAMES = 1_000;
-
 /**
  * Names keys and channels: `<keyPrefix><namespace>:{<key>}:lock`, `…:wait`, `…:held`, `<keyPrefix><namespace>:fence` (in a Cluster
  * `…:{<key>}:fence`), and `<keyPrefix><namespace>:inbox:<process>`.
@@ -29,8 +29,6 @@ const MOST_NAMES = 1_000;
 export class RedisKeyspace {
   readonly #prefix: string;
   readonly #fence: string;
-  /** Names are made for each command of a lock; those made last are at hand. */
-  readonly #made = new Map<LockKey, RedisLockKeys>();
 
   constructor(
     keyPrefix: string,
@@ -41,16 +39,8 @@ export class RedisKeyspace {
     this.#fence = `${this.#prefix}fence`;
   }
 
+  /** Made anew each time: it costs less than to look names up and to forget them again. */
   of(key: LockKey): RedisLockKeys {
-    let names = this.#made.get(key);
-    if (!names) {
-      if (this.#made.size === MOST_NAMES) this.#made.clear();
-      this.#made.set(key, (names = this.#make(key)));
-    }
-    return names;
-  }
-
-  #make(key: LockKey): RedisLockKeys {
     // A brace in a key would end the hash tag early; `%` is encoded too, so that no two keys become one.
     const name = /[%{}]/.test(key) ? key.replace(/[%{}]/g, encodeURIComponent) : key;
     const tag = `${this.#prefix}{${name}}`;

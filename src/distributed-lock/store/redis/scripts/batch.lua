@@ -9,8 +9,7 @@
                  message cannot be counted>:<prefix of inbox channels>
   ARGV[2]        highest turn number that it has seen
   ARGV[3]        lease, milliseconds, where a command does not say its own
-  ARGV[2n+2]     of the n-th command: <name><queue>, or <name><queue>:<lease>:<since>; see there
-  ARGV[2n+3]     its owner
+  ARGV[n+3]      the n-th command: <name><queue> <owner>, or <name><queue>:<lease>:<since> <owner>; see there
   (Few and short, because each argument costs the client and the server more than what is done with it.)
 
   Returns  per command its answer (see there), or its error: one that fails does not affect the others
@@ -20,8 +19,9 @@ local fence, seen = KEYS[1], ARGV[2]
 local answers, others, last, started = {}, nil, nil, false
 
 for n = 1, (#KEYS - 1) / 2 do
-  local command, owner, answer = ARGV[2 * n + 2], ARGV[2 * n + 3], nil
-  if command == 'acquire1' or command == 'acquire0' then
+  local lock, text, answer = KEYS[2 * n], ARGV[n + 3], nil
+  local command, owner = string.sub(text, 1, 9), string.sub(text, 10)
+  if command == 'acquire1 ' or command == 'acquire0 ' then
     local turn
     if last then
       turn = string.format('%.0f', last + 1)
@@ -30,12 +30,12 @@ for n = 1, (#KEYS - 1) / 2 do
       turn = now[1] .. string.sub('00000', #now[2]) .. now[2]
       if turn <= given or turn <= seen then turn = string.format('%.0f', math.max(given, seen) + 1) end
     end
-    local taken = redis.pcall('SET', KEYS[2 * n], turn .. ':' .. owner, 'PX', ARGV[3], 'NX')
+    local taken = redis.pcall('SET', lock, turn .. ':' .. owner, 'PX', ARGV[3], 'NX')
     if taken and taken.ok then answer, last, started = turn, turn, true end
-  elseif command == 'release0' then
-    local current = redis.pcall('GET', KEYS[2 * n])
+  elseif command == 'release0 ' then
+    local current = redis.pcall('GET', lock)
     if type(current) == 'string' and string.sub(current, 18) == owner and redis.call('PTTL', KEYS[2 * n + 1]) == -2 then
-      redis.call('DEL', KEYS[2 * n])
+      redis.call('DEL', lock)
       answer = 1
     end
   end

@@ -1,8 +1,8 @@
 -- The end of `batch.lua`: the commands that were no common case, in their order.
 for _, n in ipairs(others) do
-  local name, queue, lease, since = string.match(ARGV[2 * n + 2], '^(%a+)(%d):?(%d*):?(%d*)$')
+  local name, queue, lease, since, owner = string.match(ARGV[n + 3], '^(%a+)(%d):?(%d*):?(%d*) (.*)$')
   if lease == '' then lease, since = ARGV[3], '0' end
-  local done, answer = pcall(commands[name], KEYS[2 * n], KEYS[2 * n + 1], ARGV[2 * n + 3], queue, lease, since)
+  local done, answer = pcall(commands[name], KEYS[2 * n], KEYS[2 * n + 1], owner, queue, lease, since)
   if not done and type(answer) ~= 'table' then
     answer = { err = string.match(answer, 'user_script: *%d+: *%-?(.*)') or answer } -- before Redis 7
   end
