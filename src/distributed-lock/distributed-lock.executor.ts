@@ -11,7 +11,7 @@ import type { Hold } from './lock/hold.js';
 import type { LockManager } from './lock/lock-manager.js';
 import type { ManagedHold } from './lock/managed-hold.js';
 import { OuterHolds } from './distributed-lock.outer-holds.js';
-import { transactionHold, withoutHold } from './distributed-lock.transaction-hold.js';
+import { HoldOfTransaction, withoutHold } from './distributed-lock.transaction-hold.js';
 import type { Admission } from './store/lock-store.js';
 import type { TransactionOptions, TransactionRunner } from './transaction/transaction-runner.js';
 
@@ -121,7 +121,8 @@ export class DistributedLockExecutor {
 
   #run<T>(call: LockedCall<T>, hold: ManagedHold): T | Promise<T> {
     if (!call.transaction || !this.transactions) return call.proceed(hold, undefined);
-    return this.transactions.run(call.transaction, transactionHold(hold), async (manager) =>
+    const held = new HoldOfTransaction(hold, call.method);
+    return this.transactions.run(call.transaction, held, async (manager) =>
       call.proceed(hold, manager),
     );
   }

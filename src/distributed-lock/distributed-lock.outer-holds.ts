@@ -1,6 +1,6 @@
 import { now } from './distributed-lock.clock.js';
 import type { ResolvedTimes } from './distributed-lock.options.js';
-import { transactionHold } from './distributed-lock.transaction-hold.js';
+import { HoldOfTransaction } from './distributed-lock.transaction-hold.js';
 import type { LockKey } from './key/lock-key.js';
 import type { LockManager } from './lock/lock-manager.js';
 import type { ManagedHold } from './lock/managed-hold.js';
@@ -8,6 +8,8 @@ import type { Admission } from './store/lock-store.js';
 import type { OuterTransaction } from './transaction/transaction-runner.js';
 
 interface Request {
+  /** For error texts. */
+  readonly method: string;
   readonly keys: readonly LockKey[];
   readonly times: ResolvedTimes;
   readonly signal?: AbortSignal | undefined;
@@ -66,7 +68,7 @@ export class OuterHolds {
   async #acquireMissing(
     kept: Kept,
     outer: OuterTransaction,
-    { keys, times, signal, admission }: Request,
+    { method, keys, times, signal, admission }: Request,
     deadline: number,
   ): Promise<void> {
     const missing = keys.filter((key) => !this.locks.joins([key]));
@@ -74,7 +76,7 @@ export class OuterHolds {
     const waitTimeMs = Math.max(Math.ceil(deadline - now()), 0);
     const hold = await this.locks.enter(missing, { ...times, waitTimeMs }, signal, admission);
     try {
-      await outer.keep(transactionHold(hold), async (end) => {
+      await outer.keep(new HoldOfTransaction(hold, method), async (end) => {
         kept.holds.delete(hold);
         // A commit may still be on its way: the next holder must not overtake it.
         if (end === 'unknown') hold.abandon();

@@ -7,6 +7,7 @@ import type { TransactionHold } from './transaction/transaction-runner.js';
 export function withoutHold(method: string): TransactionHold {
   return {
     key: `${method}, which runs without its lock`,
+    method,
     lost: new AbortController().signal,
     fencingTokens: new Map(),
     renews: true,
@@ -16,19 +17,41 @@ export function withoutHold(method: string): TransactionHold {
   };
 }
 
-/** What the transaction is told of the hold. */
-export function transactionHold(hold: ManagedHold): TransactionHold {
-  return {
-    key: hold.keys.join(', '),
-    lost: hold.lost,
-    fencingTokens: hold.fencingTokens,
-    renews: hold.renews,
-    remainingMs: () => Math.max(hold.deadline - now(), 0),
-    assertHeld: () => hold.assertHeld(),
-    confirm: () =>
-      hold.renew(1).then(
-        () => true,
-        (error: unknown) => (error instanceof LockStoreUnavailableError ? null : false),
-      ),
-  };
+/** What the transaction is told of the hold. Answers when asked: most of it is asked for only where something went wrong. */
+export class HoldOfTransaction implements TransactionHold {
+  constructor(
+    private readonly hold: ManagedHold,
+    readonly method: string,
+  ) {}
+
+  get key(): string {
+    return this.hold.keys.join(', ');
+  }
+
+  get lost(): AbortSignal {
+    return this.hold.lost;
+  }
+
+  get fencingTokens(): ReadonlyMap<string, bigint | null> {
+    return this.hold.fencingTokens;
+  }
+
+  get renews(): boolean {
+    return this.hold.renews;
+  }
+
+  remainingMs(): number {
+    return Math.max(this.hold.deadline - now(), 0);
+  }
+
+  assertHeld(): void {
+    this.hold.assertHeld();
+  }
+
+  confirm(): Promise<boolean | null> {
+    return this.hold.renew(1).then(
+      () => true,
+      (error: unknown) => (error instanceof LockStoreUnavailableError ? null : false),
+    );
+  }
 }

@@ -16,6 +16,7 @@ export class SpecHold implements TransactionHold {
   /** What the store answers to {@link confirm}. */
   isConfirmed: boolean | null = true;
   renews = true;
+  readonly method = 'Bar.checkout';
   leftMs = 30_000;
 
   /** @param token `null`: of a store without fencing tokens. */

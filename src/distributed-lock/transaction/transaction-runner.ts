@@ -55,7 +55,7 @@ export interface LockDescription {
 /** An open transaction that the current async call chain is inside of. */
 export interface OpenTransaction {
   readonly dataSource: string;
-  /** Where it was opened, such as `Bar.checkout (bar.ts:41:7)`; `null` where no stack was recorded. */
+  /** Where it was opened, such as `Bar.checkout (bar.ts:41:7)`; of a locked method, its name; `null` where no stack was recorded. */
   readonly openedAt: string | null;
 }
 
@@ -81,6 +81,8 @@ export interface OuterTransaction {
 export interface TransactionHold {
   /** For error texts. */
   readonly key: string;
+  /** What runs under it, such as `Bar.checkout`; for error texts. */
+  readonly method: string;
   /** Fires when the hold is lost. */
   readonly lost: AbortSignal;
   /** @throws {LockLostError} if the hold is not held at this moment (reads the clock, does not wait for a timer). */

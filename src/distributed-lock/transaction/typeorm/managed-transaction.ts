@@ -8,7 +8,6 @@ import {
 import type { IsolationLevel, TransactionHold } from '../transaction-runner.js';
 import { commitFailure, type CommitFailure } from './commit-outcome.js';
 import type { FencePass } from './fence/fence-pass.js';
-import type { Place } from './opened-at.js';
 import { discardConnection, forgetSavepoints } from './query-runner-internals.js';
 import { TransactionCallbacks, type WithCallbacks } from './transaction-callbacks.js';
 import { isLoss, lossWith, TransactionGuard } from './transaction-guard.js';
@@ -62,6 +61,11 @@ export class ManagedTransaction extends TransactionRecord implements WithCallbac
     return this.phase === 'open' && !this.guard.commitAcknowledged;
   }
 
+  /** Known without a stack, which would cost more than all that the lock does in the transaction. */
+  override get openedAt(): string {
+    return this.#hold.method;
+  }
+
   override get endsItsHolds(): boolean {
     return true;
   }
@@ -78,12 +82,12 @@ export class ManagedTransaction extends TransactionRecord implements WithCallbac
    * @throws {TransactionStartError} with the driver's error as its cause
    * @throws what {@link FencePass.enter} says of a holder that may not enter
    */
-  async start(isolation: IsolationLevel | undefined, place: Place | null): Promise<void> {
+  async start(isolation: IsolationLevel | undefined): Promise<void> {
     try {
       await this.runner.connect();
       this.#hold.assertHeld();
       await this.runner.startTransaction(isolation);
-      this.open(place);
+      this.open(null);
       await this.fence?.enter(this.runner);
       this.#hold.assertHeld();
       this.guard.stage = 'open';
@@ -233,9 +237,8 @@ export class ManagedTransaction extends TransactionRecord implements WithCallbac
     }
     // Late statements through the manager that the method was given are refused like those of joined repositories.
     Object.defineProperty(this.manager, 'queryRunner', {
-      value: this.joinedRunner,
+      get: () => this.joinedRunner,
       configurable: true,
-      writable: true,
     });
   }
 

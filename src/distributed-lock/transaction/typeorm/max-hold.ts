@@ -22,6 +22,10 @@ export class BoundedHold implements TransactionHold {
     return this.hold.key;
   }
 
+  get method(): string {
+    return this.hold.method;
+  }
+
   get lost(): AbortSignal {
     return this.hold.lost;
   }

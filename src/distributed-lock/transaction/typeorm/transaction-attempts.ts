@@ -10,7 +10,6 @@ import {
 import type { IsolationLevel, TransactionHold } from '../transaction-runner.js';
 import { gaveUp } from './fence/database-errors.js';
 import type { ManagedTransaction } from './managed-transaction.js';
-import type { Place } from './opened-at.js';
 import { runDirectly, runThrough } from './opened-transaction.js';
 import { isLoss, lossWith } from './transaction-guard.js';
 import type { TransactionMode } from './transaction-mode.js';
@@ -25,7 +24,6 @@ const LONGEST_PAUSE_MS = 100;
 interface Attempts {
   readonly hold: TransactionHold;
   readonly isolation: IsolationLevel | undefined;
-  readonly place: Place | null;
   /** How often the method may run. */
   readonly attempts: number;
   /** The library that opens it; `null`: nobody else. */
@@ -102,10 +100,7 @@ async function once<T>(
 ): Promise<T> {
   const { hold, mode } = options;
   const start = (isolation?: unknown) =>
-    transaction.start(
-      options.isolation ?? (isolation as IsolationLevel | undefined),
-      options.place,
-    );
+    transaction.start(options.isolation ?? (isolation as IsolationLevel | undefined));
   let result: T;
   try {
     result = await (mode === null

@@ -41,7 +41,7 @@ export interface TypeOrmTransactionsOptions {
   readonly maxHold?: Duration;
   /**
    * Record where each transaction is opened, so that `LockInsideTransactionError` can say it. Costs one captured stack
-   * per transaction. Default `true`.
+   * per transaction; none for those of locked methods, which have a name. Default `true`.
    */
   readonly recordPlaces?: boolean;
   /**

@@ -15,7 +15,6 @@ import { chooseDataSources } from './data-source-choice.js';
 import { Fencing } from './fence/fencing.js';
 import { BoundedHold } from './max-hold.js';
 import { CAN_HOLD, TypeOrmOuterTransaction, unsafeToHold } from './outer-transaction.js';
-import { captureStack } from './opened-at.js';
 import { attempted } from './transaction-attempts.js';
 import { innermost, joinedTo, outsideTransactions } from './transaction-context.js';
 import type { TransactionRecord } from './transaction-record.js';
@@ -143,7 +142,6 @@ export class TypeOrmTransactionRunner implements TransactionRunner<EntityManager
     work: (manager: EntityManager) => Promise<T>,
   ): Promise<T> {
     const source = this.#source(options);
-    const place = source.recordsPlaces ? captureStack() : null;
     const open = source.openTransaction();
     if (open !== undefined) {
       if (this.onOpenTransaction(options) === 'warn' && open.key !== hold.key)
@@ -157,7 +155,6 @@ export class TypeOrmTransactionRunner implements TransactionRunner<EntityManager
     return attempted(work, {
       hold: bounded,
       isolation: options.isolation,
-      place,
       attempts: attemptsOf('transaction.retry', options.retry, this.#options.attempts),
       mode: this.#options.mode,
       newTransaction: () => source.newTransaction(bounded, fence, onWarning),
