@@ -4,7 +4,7 @@ import { serve } from '../../dist/example/demo/worker-port.js';
 import { contenderNamed } from '../contenders/index.mjs';
 import { burst } from '../loads/burst.mjs';
 import { closed } from '../loads/closed.mjs';
-import { hold, queue, stand } from '../loads/standing.mjs';
+import { hold, queue, stand, weigh } from '../loads/standing.mjs';
 import { startMeter } from './meter.mjs';
 
 const { CONTENDER, OPTIONS } = process.env;
@@ -14,7 +14,7 @@ process.on('unhandledRejection', (reason) => rejected.push(String(reason)));
 
 const contender = await contenderNamed(CONTENDER).open(options);
 
-const LOADS = { closed, burst, hold, queue, stand };
+const LOADS = { closed, burst, hold, queue, stand, weigh };
 
 async function run({ load, metered, ...params }) {
   const stopMeter = metered ? startMeter(Number(new URL(options.url).port)) : () => null;

@@ -223,9 +223,8 @@ export const MUTANTS = [
   {
     what: 'a renewal compares the owner only',
     file: `${LUA}renew.lua`,
-    find: "if redis.call('GET', lock) == ARGV[2 * n - 1] then",
-    replace:
-      "local value = redis.call('GET', lock)\n  if value and owner_of(value) == owner_of(ARGV[2 * n - 1]) then",
+    find: "if redis.call('GET', lock) ~= value then",
+    replace: "if owner_of(redis.call('GET', lock) or '') ~= owner_of(value) then",
     spec: SCRIPTS,
   },
   {

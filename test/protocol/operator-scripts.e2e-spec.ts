@@ -39,7 +39,7 @@ describeWith('redis')('a hold that is ended by force', () => {
     const [, turn] = await lock.acquire('p1:1', 'p1');
     await lock.evict();
     await lock.acquire('p2:1', 'p2');
-    expect(await lock.renew(String(turn), 'p1:1', 60_000)).toEqual([0]);
+    expect(await lock.renew(String(turn), 'p1:1', 60_000)).toBe(false);
     expect(await lock.pass('p1:1', 'p1')).toEqual([0]);
     expect(await lock.release('p1:1', 'p1')).toEqual([-1, 0]);
     expect(await lock.value()).toMatch(/:p2:1$/);

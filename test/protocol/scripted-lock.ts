@@ -86,8 +86,10 @@ export class ScriptedLock {
     return this.#command({ command: 'pass', queue: '2', leaseMs }, owner, process, it);
   }
 
-  renew(turn: string, owner: string, leaseMs: number): Promise<unknown> {
-    return this.client.lockRenew(1, this.lock, `${turn}:${owner}`, leaseMs);
+  /** @returns whether the turn is the owner's. */
+  async renew(turn: string, owner: string, leaseMs: number): Promise<boolean> {
+    const gone = await this.client.lockRenew([1, this.lock, leaseMs, `${turn}:${owner}`]);
+    return (gone as number[]).length === 0;
   }
 
   /** @param place such as `x:p1.line:1`, `s:p1.line:1`, `p3:p1.line:1`. */

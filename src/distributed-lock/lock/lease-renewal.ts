@@ -4,6 +4,7 @@ import type { LockStore } from '../store/lock-store.js';
 import type { LockHold } from './lock-hold.js';
 
 interface Watched {
+  readonly hold: LockHold;
   /** When to renew next; `Infinity` for a hold that is not renewed or whose renewal is under way. */
   renewAt: number;
   failures: number;
@@ -28,7 +29,7 @@ export class LeaseRenewal {
 
   add(hold: LockHold): void {
     const renewAt = hold.renews ? hold.heldSince + hold.leaseTimeMs / 3 : Infinity;
-    this.#watched.set(hold, { renewAt, failures: 0 });
+    this.#watched.set(hold, { hold, renewAt, failures: 0 });
     this.#arm(Math.min(renewAt, hold.deadline));
   }
 
@@ -64,46 +65,48 @@ export class LeaseRenewal {
     this.#timer = null;
     this.#timerAt = Infinity;
     const at = now();
-    const due: LockHold[] = [];
-    for (const [hold, watched] of this.#watched) {
-      if (!hold.isHeld()) continue; // lost by reading the clock; it has removed itself
+    const due: Watched[] = [];
+    for (const watched of this.#watched.values()) {
+      const { hold } = watched;
+      if (!hold.isHeldAt(at)) continue; // lost by reading the clock; it has removed itself
       if (watched.renewAt - hold.leaseTimeMs / 10 <= at) {
         watched.renewAt = Infinity;
-        due.push(hold);
+        due.push(watched);
       }
       this.#arm(Math.min(watched.renewAt, hold.deadline));
     }
     if (due.length > 0) void this.#renew(due);
   }
 
-  async #renew(due: readonly LockHold[]): Promise<void> {
+  async #renew(due: readonly Watched[]): Promise<void> {
     const sentAt = now();
     try {
       const honoured = await this.store.renew(
-        due.map((hold) => ({ grant: hold.grant, leaseTimeMs: hold.renewalMs() })),
+        due.map(({ hold }) => ({ grant: hold.grant, leaseTimeMs: hold.renewalMs() })),
       );
-      for (const [index, hold] of due.entries()) {
-        if (honoured[index]) this.#again(hold, sentAt + hold.leaseTimeMs / 3, 0);
-        else if (this.#watched.has(hold)) hold.lose('taken-over');
+      const answeredAt = now();
+      for (const [index, watched] of due.entries()) {
+        const { hold } = watched;
+        if (!hold.isHeldAt(answeredAt)) continue; // released while the answer was on its way
+        if (honoured[index]) this.#again(watched, sentAt + hold.leaseTimeMs / 3, 0);
+        else hold.lose('taken-over');
       }
     } catch {
       // Nothing is known: the holds go on until their deadlines.
-      for (const hold of due) {
-        const failures = (this.#watched.get(hold)?.failures ?? 0) + 1;
-        this.#again(
-          hold,
-          now() + Math.min(FIRST_RETRY_MS * 2 ** (failures - 1), hold.leaseTimeMs / 3),
-          failures,
-        );
+      const failedAt = now();
+      for (const watched of due) {
+        const { hold } = watched;
+        if (!hold.isHeldAt(failedAt)) continue;
+        const failures = watched.failures + 1;
+        const pauseMs = Math.min(FIRST_RETRY_MS * 2 ** (failures - 1), hold.leaseTimeMs / 3);
+        this.#again(watched, failedAt + pauseMs, failures);
       }
     }
   }
 
-  #again(hold: LockHold, renewAt: number, failures: number): void {
-    const watched = this.#watched.get(hold);
-    if (!watched) return;
+  #again(watched: Watched, renewAt: number, failures: number): void {
     watched.renewAt = renewAt;
     watched.failures = failures;
-    this.#arm(Math.min(renewAt, hold.deadline));
+    this.#arm(Math.min(renewAt, watched.hold.deadline));
   }
 }

@@ -104,9 +104,13 @@ export class LockHold implements HoldPart {
   }
 
   isHeld(): boolean {
+    return this.isHeldAt(now());
+  }
+
+  /** {@link isHeld}, for who has just read the clock. It decides, not the timer: after a pause this may run before any timer does. */
+  isHeldAt(at: number): boolean {
     if (this.#state !== 'held') return false;
-    // The clock decides, not the timer: after a pause this line may run before any timer does.
-    const at = (this.#lookedAt = now());
+    this.#lookedAt = at;
     if (at < this.deadline) return true;
     this.lose(at < this.#atMost ? 'expired' : 'held-too-long');
     return false;
@@ -136,6 +140,7 @@ export class LockHold implements HoldPart {
 
   /** For how long a lease may be extended from now: none outlives `holdAtMost`. */
   renewalMs(leaseTimeMs = this.leaseTimeMs): number {
+    if (this.#atMost === Infinity) return leaseTimeMs;
     return Math.max(boundedLease(leaseTimeMs, this.#atMost - now()), 1);
   }
 

@@ -29,7 +29,7 @@ export class KeyQueue {
 
   constructor(
     readonly key: LockKey,
-    private readonly host: QueueHost,
+    readonly host: QueueHost,
   ) {
     this.#standing = new Standing(host);
   }
@@ -146,7 +146,7 @@ export class KeyQueue {
       this.#standing.answered();
       if (!answer.granted) return this.#busy(answer, request.wait);
       const { tokens, session } = answer;
-      this.#granted(new Turn(this.key, request.owner, leaseTimeMs, sentAt, tokens, session));
+      this.#granted(new Turn(this, request.owner, leaseTimeMs, sentAt, tokens, session));
     } catch (error) {
       this.#failed(error);
     }

@@ -34,8 +34,8 @@ export class LineLockStore implements LockStore {
   }
 
   async renew(renewals: readonly Renewal[]): Promise<readonly boolean[]> {
+    if (!renewals.some(isOfLine)) return this.turns.renew(renewals);
     const inLine = renewals.filter(isOfLine);
-    if (inLine.length === 0) return this.turns.renew(renewals);
     if (inLine.length === renewals.length) return this.line.renew(renewals);
     const others = renewals.filter((renewal) => !isOfLine(renewal));
     const [ofLine, ofTurns] = await Promise.all([

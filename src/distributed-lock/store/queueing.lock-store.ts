@@ -15,7 +15,7 @@ import type {
 } from './lock-store.js';
 import { endHolds, keyState, lookAt } from './operator.js';
 import { Grant } from './turn.js';
-import type { TurnBackend, TurnRef } from './turn-backend.js';
+import type { HeldTurn, TurnBackend, TurnRef } from './turn-backend.js';
 import type { QueueHost } from './queue-host.js';
 import { Postponed } from './postponed.js';
 import { unavailable } from './trouble.js';
@@ -91,23 +91,17 @@ export class QueueingLockStore implements LockStore, QueueHost, WaiterHost {
   }
 
   async renew(renewals: readonly Renewal[]): Promise<readonly boolean[]> {
-    const asked = renewals.filter(({ grant }) => this.#held(grant) !== null);
-    if (asked.length === 0) return renewals.map(() => false);
-    const turns = asked.map(({ grant, leaseTimeMs }) => (grant as Grant).turn.ref(leaseTimeMs));
+    const asked = renewals.map(
+      ({ grant, leaseTimeMs }) => this.#held(grant)?.grant.turn.ref(leaseTimeMs) ?? null,
+    );
+    const turns = asked.filter((turn) => turn !== null);
+    if (turns.length === 0) return asked.map(() => false);
     const sentAt = now();
-    const answers = await this.backend.renew(turns);
-    const honoured = new Set<LockGrant>();
-    for (const [index, { grant, leaseTimeMs }] of asked.entries()) {
-      const held = this.#held(grant);
-      if (!held?.grant.turn.isFrom(turns[index]!.tokens)) continue; // given back while the answer was on its way
-      if (answers[index]) {
-        held.grant.turn.prolong(leaseTimeMs, sentAt);
-        honoured.add(grant);
-      } else {
-        held.queue.lose(held.grant, 'taken-over');
-      }
-    }
-    return renewals.map(({ grant }) => honoured.has(grant));
+    const answers = (await this.backend.renew(turns)).values();
+    return renewals.map(({ grant }, index) => {
+      const turn = asked[index] ?? null;
+      return turn !== null && this.#renewed(grant, turn, answers.next().value === true, sentAt);
+    });
   }
 
   release(grant: LockGrant, keepForMs = 0): Promise<ReleaseResult> {
@@ -218,14 +212,24 @@ export class QueueingLockStore implements LockStore, QueueHost, WaiterHost {
     }
   }
 
+  /** @returns whether the grant is honoured. */
+  #renewed(grant: LockGrant, asked: HeldTurn, isHonoured: boolean, sentAt: number): boolean {
+    const held = this.#held(grant);
+    if (!held?.grant.turn.isFrom(asked.tokens)) return false; // given back while the answer was on its way
+    if (isHonoured) held.grant.turn.prolong(asked.leaseTimeMs, sentAt);
+    else held.queue.lose(held.grant, 'taken-over');
+    return isHonoured;
+  }
+
   #lookAt({ key, owner }: TurnRef): Promise<void> {
     const grant = this.#queues.get(key)?.grant;
     return lookAt(this, grant?.turn.owner === owner ? grant : null);
   }
 
   #held(grant: LockGrant): { queue: KeyQueue; grant: Grant } | null {
-    const queue = this.#queues.get(grant.key);
-    return queue && grant instanceof Grant && queue.grant === grant ? { queue, grant } : null;
+    if (!(grant instanceof Grant)) return null;
+    const { queue } = grant.turn;
+    return queue.host === this && queue.grant === grant ? { queue, grant } : null;
   }
 
   #wake(key: LockKey): void {

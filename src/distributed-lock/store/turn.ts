@@ -1,6 +1,7 @@
 import { now } from '../distributed-lock.clock.js';
 import type { LossReason } from '../distributed-lock.errors.js';
 import type { LockKey } from '../key/lock-key.js';
+import type { KeyQueue } from './key-queue.js';
 import type { LockGrant } from './lock-store.js';
 import type { HeldTurn, TokenBlock, TurnSession } from './turn-backend.js';
 
@@ -28,7 +29,8 @@ export class Turn {
   leaseTimeMs: number;
 
   constructor(
-    readonly key: LockKey,
+    /** Whose callers it serves. */
+    readonly queue: KeyQueue,
     readonly owner: string,
     leaseTimeMs: number,
     sentAt: number,
@@ -40,6 +42,10 @@ export class Turn {
     this.#startedAt = sentAt;
     this.#deadline = sentAt + usableLease(leaseTimeMs);
     this.#tokens = tokens;
+  }
+
+  get key(): LockKey {
+    return this.queue.key;
   }
 
   /** Until when this process may believe in the turn. Counted from when the command was *sent*: a slow reply shortens it. */

@@ -225,15 +225,18 @@ export class RedisBackend implements TurnBackend {
   }
 
   async #renewBatch(turns: readonly HeldTurn[]): Promise<boolean[]> {
-    const locks = turns.map(({ key }) => this.#link.keyspace.of(key).lock);
-    const values = turns.flatMap(({ owner, tokens, leaseTimeMs }) => [
-      `${turnNumber(tokens)}:${owner}`,
-      Math.ceil(leaseTimeMs),
-    ]);
-    const reply = await this.#link.renew((renewals) =>
-      renewals.lockRenew(locks.length, ...locks, ...values),
-    );
-    return (reply as number[]).map((answer) => answer === 1);
+    const call: (string | number)[] = [turns.length];
+    for (const { key } of turns) call.push(this.#link.keyspace.of(key).lock);
+    const callLeaseMs = turns[0]!.leaseTimeMs;
+    call.push(Math.ceil(callLeaseMs));
+    for (const { owner, tokens, leaseTimeMs } of turns) {
+      const value = `${turnNumber(tokens)}:${owner}`;
+      call.push(leaseTimeMs === callLeaseMs ? value : `${Math.ceil(leaseTimeMs)} ${value}`);
+    }
+    const gone = (await this.#link.renew((renewals) => renewals.lockRenew(call))) as number[];
+    const held = turns.map(() => true);
+    for (const position of gone) held[position - 1] = false;
+    return held;
   }
 
   /** Finds missing permissions and commands at boot. A script's first use on a socket is an EVAL, all others are EVALSHA. */

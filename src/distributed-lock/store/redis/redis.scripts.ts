@@ -14,9 +14,9 @@ export interface ScriptConnection {
   lineLeave(...keysAndArgs: Argument[]): Reply;
   /** The first argument is the number of keys. */
   lineStay(keyCount: number, ...keysAndArgs: Argument[]): Reply;
-  /** The first argument is the number of keys. */
-  lockRenew(keyCount: number, ...keysAndArgs: Argument[]): Reply;
-  /** Likewise; in one array, which may be longer than a list of arguments should be. */
+  /** In one array, which may be longer than a list of arguments should be. */
+  lockRenew(keyCountKeysAndArgs: readonly Argument[]): Reply;
+  /** Likewise. */
   lockBatch(keyCountKeysAndArgs: readonly Argument[]): Reply;
 }
 

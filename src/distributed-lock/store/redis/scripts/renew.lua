@@ -3,20 +3,21 @@
   made anew by a late copy of its own command has an older token and must not be confirmed.
 
   KEYS[n]      lock
-  ARGV[2n-1]   <turn>:<owner>
-  ARGV[2n]     lease, milliseconds; each key has its own, and none is shortened
+  ARGV[1]      lease, milliseconds, where a key does not have its own; none is shortened
+  ARGV[n+1]    <turn>:<owner>, or <lease> <turn>:<owner>
 
-  Returns  per key  1  held, lasts at least the lease from now
-                    0  gone, or another owner's
+  Returns  the positions of those that are gone, or another owner's: hardly ever one. The others last at least their lease from now
 ]]
-local answers = {}
+local gone = {}
 for n, lock in ipairs(KEYS) do
-  local lease = tonumber(ARGV[2 * n])
-  if redis.call('GET', lock) == ARGV[2 * n - 1] then
-    if redis.call('PTTL', lock) < lease then redis.call('PEXPIRE', lock, lease) end
-    answers[n] = 1
-  else
-    answers[n] = 0
+  local value, lease = ARGV[n + 1], ARGV[1]
+  if string.find(value, ' ', 1, true) then
+    lease, value = string.match(value, '^(%d+) (.*)$')
+  end
+  if redis.call('GET', lock) ~= value then
+    gone[#gone + 1] = n
+  elseif redis.call('PTTL', lock) < tonumber(lease) then
+    redis.call('PEXPIRE', lock, lease)
   end
 end
-return answers
+return gone
