@@ -144,26 +144,27 @@ export class LockHold implements HoldPart {
     return Math.max(boundedLease(leaseTimeMs, this.#atMost - now()), 1);
   }
 
-  async release(): Promise<ReleaseResult> {
-    if (!this.isHeld()) return 'not-held';
+  release(): Promise<ReleaseResult> {
+    if (!this.isHeld()) return Promise.resolve('not-held');
     if (this.#mustStayClosed) {
       this.abandon();
-      return 'not-held';
+      return Promise.resolve('not-held');
     }
     this.#state = 'released';
     this.#unwatch();
     const heldMs = this.#lookedAt - this.heldSince;
-    const { events } = this.host;
-    try {
-      const result = await this.#giveBack();
-      if (events.isFollowed) this.#tell({ type: 'released', heldMs, result });
-      return result;
-    } catch (error) {
-      this.#tell({ type: 'release-failed', heldMs, error });
-      throw error;
-    } finally {
-      this.host.ended(this);
-    }
+    return this.#giveBack().then(
+      (result) => {
+        if (this.host.events.isFollowed) this.#tell({ type: 'released', heldMs, result });
+        this.host.ended(this);
+        return result;
+      },
+      (error: unknown) => {
+        this.#tell({ type: 'release-failed', heldMs, error });
+        this.host.ended(this);
+        throw error;
+      },
+    );
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

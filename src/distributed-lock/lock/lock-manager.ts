@@ -123,7 +123,7 @@ export class LockManager implements HoldHost {
     throw new LockWaitTimeoutError(outer.key, waitTimeMs);
   }
 
-  async #acquire(
+  #acquire(
     key: LockKey,
     times: ResolvedTimes,
     leftMs: number,
@@ -134,26 +134,41 @@ export class LockManager implements HoldHost {
     const leaseTimeMs = boundedLease(times.leaseTimeMs, times.holdAtMostMs ?? Infinity);
     const askedAt = now();
     if (this.events.isFollowed) this.events.emit({ type: 'attempted', key, waitTimeMs });
-    const place = this.#place(key, times);
-    let grant: LockGrant | null;
+    let place: Place | null;
     try {
-      grant = await this.store.acquire({ key, leaseTimeMs, waitTimeMs: leftMs, signal, admission });
+      place = this.#place(key, times);
     } catch (error) {
-      place?.leave();
-      this.events.emit({ type: 'failed', key, waitedMs: now() - askedAt, error });
-      throw error;
+      return Promise.reject(error);
     }
-    if (!grant) {
-      place?.leave();
-      this.events.emit({ type: 'timed-out', key, waitedMs: now() - askedAt });
-      throw new LockWaitTimeoutError(key, waitTimeMs);
-    }
+    return this.store.acquire({ key, leaseTimeMs, waitTimeMs: leftMs, signal, admission }).then(
+      (grant) => {
+        if (grant) return this.#acquired(grant, leaseTimeMs, times, askedAt, place, admission);
+        place?.leave();
+        this.events.emit({ type: 'timed-out', key, waitedMs: now() - askedAt });
+        throw new LockWaitTimeoutError(key, waitTimeMs);
+      },
+      (error: unknown) => {
+        place?.leave();
+        this.events.emit({ type: 'failed', key, waitedMs: now() - askedAt, error });
+        throw error;
+      },
+    );
+  }
+
+  #acquired(
+    grant: LockGrant,
+    leaseTimeMs: number,
+    times: ResolvedTimes,
+    askedAt: number,
+    place: Place | null,
+    admission: Admission | undefined,
+  ): LockHold {
     const hold = new LockHold(grant, leaseTimeMs, times.renew, this, admission?.mode, times);
     this.#open += 1;
     if (place) this.#places.set(hold, place.holds());
     this.renewal.add(hold);
     if (this.events.isFollowed) {
-      const { owner, fencingToken } = grant;
+      const { key, owner, fencingToken } = grant;
       this.events.emit({ type: 'acquired', key, owner, fencingToken, waitedMs: now() - askedAt });
     }
     return hold;

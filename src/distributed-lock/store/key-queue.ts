@@ -8,7 +8,7 @@ import type { LockKey } from '../key/lock-key.js';
 import type { ReleaseResult } from './lock-store.js';
 import type { QueueHost } from './queue-host.js';
 import { QueuePhase } from './queue-phase.js';
-import type { Busy, PassAnswer, TurnSession } from './turn-backend.js';
+import type { Busy, Granted, PassAnswer, TakeRequest, TurnSession } from './turn-backend.js';
 import { Standing } from './standing.js';
 import { type Grant, Turn } from './turn.js';
 import { WaitList, type Waiter } from './wait-list.js';
@@ -132,24 +132,22 @@ export class KeyQueue {
 
   #ask(): void {
     this.#phase.enter('asking');
-    void this.#take();
-  }
-
-  async #take(): Promise<void> {
     const first = this.#waiters.first!;
     const { leaseTimeMs, waitTimeMs } = first.request;
     const more = this.#waiters.size > 1;
     const request = this.#standing.request(this.key, leaseTimeMs, waitTimeMs > 0 || more, more);
     const sentAt = now();
-    try {
-      const answer = await this.host.backend.take(request);
-      this.#standing.answered();
-      if (!answer.granted) return this.#busy(answer, request.wait);
-      const { tokens, session } = answer;
-      this.#granted(new Turn(this, request.owner, leaseTimeMs, sentAt, tokens, session));
-    } catch (error) {
-      this.#failed(error);
-    }
+    this.host.backend.take(request).then(
+      (answer) => this.#taken(answer, request, sentAt),
+      (error: unknown) => this.#failed(error),
+    );
+  }
+
+  #taken(answer: Granted | Busy, { owner, leaseTimeMs, wait }: TakeRequest, sentAt: number): void {
+    this.#standing.answered();
+    if (!answer.granted) return this.#busy(answer, wait);
+    const { tokens, session } = answer;
+    this.#granted(new Turn(this, owner, leaseTimeMs, sentAt, tokens, session));
   }
 
   #granted(turn: Turn): void {
@@ -250,18 +248,20 @@ export class KeyQueue {
   }
 
   /** Nobody here waits: the key goes to another process, or is free. A caller that comes now asks at once, behind this command. */
-  async #giveBack(turn: Turn): Promise<ReleaseResult> {
+  #giveBack(turn: Turn): Promise<ReleaseResult> {
     this.#standing.forgetOwner();
     this.#phase.enter('idle');
-    try {
-      const { held } = await this.host.backend.giveBack(turn.ref(), false);
-      return held ? 'released' : 'not-held';
-    } catch (error) {
-      void this.host.giveBack(this.key, turn.owner);
-      throw error;
-    } finally {
-      this.#forgetIfIdle();
-    }
+    return this.host.backend.giveBack(turn.ref(), false).then(
+      ({ held }) => {
+        this.#forgetIfIdle();
+        return held ? 'released' : 'not-held';
+      },
+      (error: unknown) => {
+        void this.host.giveBack(this.key, turn.owner);
+        this.#forgetIfIdle();
+        throw error;
+      },
+    );
   }
 
   /** The turn is over for this process, whatever the backend believes: says so, and goes on under a new owner id. */
