@@ -51,6 +51,13 @@ export const goals = [
   goal(...WORK, 'starved, %', figure('starved'), none, 0),
   goal(...IDLE, 'commands/s', figure('sentPerS'), atMost(25), 1),
   goal(...IDLE, 'heap per waiter, B', figure('heapPerOne'), atMost(1_000), 0),
+  goal(
+    ...IDLE,
+    'heap per waiter beside that of the waiting call itself (limit-wait), B',
+    (it, { contenders }) => it.heapPerOne?.[0] - contenders['limit-wait']?.heapPerOne?.[0],
+    atMost(1_000),
+    0,
+  ),
   goal(...RENEWAL, 'commands/s', figure('sentPerS'), atMost(4), 1),
   goal(...RENEWAL, 'client CPU × one call for all', ratioTo('raw-batch', 'nodePercent'), atMost(2)),
   goal(

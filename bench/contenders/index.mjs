@@ -3,13 +3,14 @@
  *
  * `kind`: `limit` is a bound to measure against, `ours` this library, `peer` another one. `quick` lists the workloads of which it
  * is in the short run. `tags` say what it can do: `hot` queues for a busy key in several processes, `local` only in one, `renews`
- * keeps what it holds. One without tags is in the uncontended runs only.
+ * keeps what it holds, `waits` does nothing but wait. One without tags is in the uncontended runs only.
  */
 const CONTENDERS = [
   contender('limit', 'limit-ping', [], ['uncontended']),
   contender('limit', 'raw', ['hot'], ['uncontended', 'hot-key', 'hot-processes', 'idle', 'growth']),
   contender('limit', 'limit-fenced', [], ['uncontended']),
   contender('limit', 'raw-batch', ['renews'], ['uncontended', 'renewal']),
+  contender('limit', 'limit-wait', ['waits'], ['idle']),
   contender('limit', 'async-mutex', ['local'], ['hot-key']),
   contender(
     'ours',

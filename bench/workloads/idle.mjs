@@ -1,6 +1,6 @@
 /** 1000 callers of one process wait for 100 keys that another process holds. */
 export const title = 'Idle: 1000 waiters on 100 held keys';
-export const takesPart = ({ tags }) => tags.includes('hot');
+export const takesPart = ({ tags }) => tags.includes('hot') || tags.includes('waits');
 export const variants = [
   {
     name: '1000 waiters',
