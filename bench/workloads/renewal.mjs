@@ -13,7 +13,7 @@ export const variants = [
     settleMs: 10_000,
     // Three waves of renewals.
     windowMs: 3_000,
-    rounds: 4,
+    rounds: 3,
   },
 ];
 export const columns = ['sentPerS', 'callsPerS', 'nodePercent', 'serverPercent', 'heapPerOne'];

@@ -7,7 +7,7 @@ const variant = (callers, ms = 100) => ({
   options: { leaseMs: 30_000, waitMs: 8_000 },
   baseline: 'raw',
   paired: true,
-  rounds: 7,
+  rounds: 5,
   fullRounds: 15,
 });
 
