@@ -38,6 +38,17 @@ describe('timers', () => {
     expect(vi.getTimerCount()).toBe(0);
   });
 
+  it('tell of each entry at most once, also if one that expires ends others', () => {
+    const expired: number[] = [];
+    const countdown = new Countdown<number>(1_000, (entry) => {
+      expired.push(entry);
+      countdown.delete(1_999 - entry);
+    });
+    for (let entry = 0; entry < 2_000; entry += 1) countdown.add(entry);
+    vi.advanceTimersByTime(1_001);
+    expect(expired).toEqual(Array.from({ length: 1_000 }, (_, entry) => entry));
+  });
+
   it('of all lengths go', () => {
     const countdowns = new Countdowns<string>(() => undefined);
     for (const ms of [10, 20]) {

@@ -56,8 +56,8 @@ export class Countdown<Entry> {
     const at = now();
     for (const [entry, deadline] of this.#deadlines) {
       if (deadline > at) return this.#arm(deadline - at);
-      this.#deadlines.delete(entry);
-      this.expired(entry);
+      // One that expired before may have ended this one, too; the map that is walked over need not know.
+      if (this.#deadlines.delete(entry)) this.expired(entry);
     }
   }
 }
