@@ -9,7 +9,8 @@ const FEWEST_DELETED = 256;
  * collections, all that come after it survive too, with whatever was in them when they were replaced, until a full collection: with 256 locks in flight,
  * a third of all garbage. Here the map is copied after as many deletions as it has entries, which ends the chain.
  *
- * Entries are in the order in which they were added. An iterator does not see what is added or deleted after a copy.
+ * Entries are in the order in which they were added. After a copy an iterator goes on over what there was: it
+ * misses what is added, and meets what has been deleted since.
  */
 export class TransientMap<Key, Value> {
   #entries = new Map<Key, Value>();

@@ -113,12 +113,9 @@ export class CommandBatches {
   /** What `batch.lua` takes: the number of keys, the keys, the arguments. */
   #call(batch: readonly Asked[]): (string | number)[] {
     const { keyspace } = this.link;
-    const { fence } = keyspace.of(batch[0]!.command.key);
-    const call: (string | number)[] = [2 * batch.length + 1, fence];
-    for (const { command } of batch) {
-      const { lock, waiting } = keyspace.of(command.key);
-      call.push(lock, waiting);
-    }
+    const names = batch.map(({ command }) => keyspace.of(command.key));
+    const call: (string | number)[] = [2 * batch.length + 1, names[0]!.fence];
+    for (const { lock, waiting } of names) call.push(lock, waiting);
     const leaseMs =
       batch.find(({ command }) => command.leaseMs !== undefined)?.command.leaseMs ?? 0;
     const [process, seen] = this.link.about();
