@@ -15,6 +15,8 @@ import { INTEROP_MUTANTS } from '../interop/mutants.mjs';
 const WAITING = 'test/protocol/waiting.spec.ts';
 const TURNS = 'test/protocol/turns.spec.ts';
 const EXPLORATION = 'test/protocol/exploration.spec.ts';
+const OFFERS = 'test/protocol/offers.spec.ts';
+const OFFER_SCRIPTS = 'test/protocol/redis-offers.e2e-spec.ts';
 const SCRIPTS = 'test/protocol/redis-scripts.e2e-spec.ts';
 const STORE = 'test/protocol/redis-store.e2e-spec.ts';
 const OPERATOR_SCRIPTS = 'test/protocol/operator-scripts.e2e-spec.ts';
@@ -47,15 +49,15 @@ export const MUTANTS = [
   {
     what: 'a wake-up that overtakes the busy answer is forgotten',
     file: QUEUE,
-    find: "else if (this.#phase.is('asking')) this.#standing.woken = true;",
+    find: "else if (this.#phase.is('asking')) this.#standing.wake(offer);",
     replace: '',
     spec: EXPLORATION,
   },
   {
     what: 'a caller that joined a try is not queued',
     file: QUEUE,
-    find: 'else if (this.#standing.woken || !queued) this.#ask();',
-    replace: 'else if (this.#standing.woken) this.#ask();',
+    find: 'else if (this.#standing.woken || !queued) this.#goFor',
+    replace: 'else if (this.#standing.woken) this.#goFor',
     spec: EXPLORATION,
   },
   {
@@ -83,16 +85,79 @@ export const MUTANTS = [
   {
     what: 'a turn whose pass failed is not given back',
     file: QUEUE,
-    find: 'this.#disown(turn);\n      this.#failed(error);\n      throw error;',
-    replace: 'this.#standing.forgetOwner();\n      this.#failed(error);\n      throw error;',
+    find: 'this.#unknown(turn, error);\n        throw error;',
+    replace: 'this.#standing.forgetOwner();\n        this.#failed(error);\n        throw error;',
     spec: TURNS,
   },
   {
     what: 'a key held by a dead owner id of this process is not healed',
-    file: QUEUE,
-    find: 'if (answer.holder !== null && this.host.isDead(answer.holder)) {',
-    replace: 'if (answer.holder === this.key) {',
+    file: 'store/standing.ts',
+    find: 'if (!this.host.isDead(holder)) return null;',
+    replace: 'return null;',
     spec: TURNS,
+  },
+  {
+    what: 'an offer counts from when its message came',
+    file: 'store/standing.ts',
+    find: 'queued.latest.first ? queued.sentAt : null;',
+    replace: 'queued.latest.first ? Infinity : null;',
+    spec: EXPLORATION,
+  },
+  {
+    what: 'an offer is begun however old it may be',
+    file: 'store/standing.ts',
+    find: 'return queued && offer.tokens.first > queued.latest.first ? queued.sentAt : null;',
+    replace: 'return queued && queued.sentAt;',
+    spec: EXPLORATION,
+  },
+  {
+    what: 'an offer is not confirmed',
+    file: 'store/key-queue.ts',
+    find: 'confirmOffer(this, turn, offer, this.#waiters.size > 0);',
+    replace: '',
+    spec: EXPLORATION,
+  },
+  {
+    what: 'an offer is confirmed again behind its give-back',
+    file: 'store/offer-confirmation.ts',
+    find: 'if (queue.grant?.turn !== turn) return turn.settle();',
+    replace: '',
+    spec: OFFERS,
+  },
+  {
+    what: 'a hold goes on although its offer was over',
+    file: 'store/offer-confirmation.ts',
+    find: "queue.lose(grant, 'taken-over');",
+    replace: '',
+    spec: OFFERS,
+  },
+  {
+    what: 'a turn is begun twice, and its tokens are given twice',
+    file: 'store/standing.ts',
+    find: 'if (offered && !this.host.begun.has(holder)) {',
+    replace: 'if (offered) {',
+    spec: OFFERS,
+  },
+  {
+    what: 'an old command of a process ends the turn that it was offered',
+    file: `${LUA}acquire.lua`,
+    find: "if current and current ~= 'r:' .. process then",
+    replace: "if current and current ~= 'r:' .. process and not is_offered(current) then",
+    spec: OFFER_SCRIPTS,
+  },
+  {
+    what: 'a renewal finds an offer that was begun gone',
+    file: `${LUA}renew.lua`,
+    find: "if current == 'r:' .. owner_of(value) then",
+    replace: 'if false then',
+    spec: OFFER_SCRIPTS,
+  },
+  {
+    what: 'a dead process in a Cluster is offered a turn',
+    file: `${LUA}wake.lua`,
+    find: "if offer == '0' or counted == '0' or",
+    replace: "if offer == '0' or",
+    spec: OFFER_SCRIPTS,
   },
   {
     what: 'a broken store is reported as busy',
@@ -104,7 +169,7 @@ export const MUTANTS = [
   {
     what: 'a wake-up that nobody here needs is swallowed',
     file: 'store/queueing.lock-store.ts',
-    find: "void this.giveBack(key, '');",
+    find: "void this.giveBack(key, offer?.owner ?? '');",
     replace: '',
     spec: WAITING,
   },
@@ -209,7 +274,7 @@ export const MUTANTS = [
   {
     what: 'a repeated acquire shortens the lease',
     file: `${LUA}acquire.lua`,
-    find: "if redis.call('PTTL', lock) < tonumber(lease) then redis.call('PEXPIRE', lock, lease) end",
+    find: "if left < tonumber(lease) then redis.call('PEXPIRE', lock, lease) end",
     replace: "redis.call('PEXPIRE', lock, lease)",
     spec: SCRIPTS,
   },
@@ -223,22 +288,22 @@ export const MUTANTS = [
   {
     what: 'a renewal compares the owner only',
     file: `${LUA}renew.lua`,
-    find: "if redis.call('GET', lock) ~= value then",
-    replace: "if owner_of(redis.call('GET', lock) or '') ~= owner_of(value) then",
+    find: 'elseif current ~= value then',
+    replace: "elseif owner_of(current or '') ~= owner_of(value) then",
     spec: SCRIPTS,
   },
   {
     what: 'a pass ends the turn for dead processes',
-    file: `${LUA}shared.lua`,
-    find: 'if call(inbox, first[1], 0, message) > 0 then return first[1], tonumber(first[2]) end',
-    replace: 'call(inbox, first[1], 0, message)\n    return first[1], tonumber(first[2])',
+    file: `${LUA}wake.lua`,
+    find: "if heard > 0 or counted == '0' then",
+    replace: 'if true then',
     spec: SCRIPTS,
   },
   {
     what: 'nothing is reserved for a process that has waited for long',
-    file: `${LUA}shared.lua`,
-    find: 'if microseconds() - since >= tonumber(patience) then',
-    replace: 'if false then',
+    file: `${LUA}wake.lua`,
+    find: 'elseif waited >= tonumber(patience) then',
+    replace: 'elseif false then',
     spec: SCRIPTS,
   },
   {

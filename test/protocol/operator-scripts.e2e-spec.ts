@@ -18,7 +18,7 @@ describeWith('redis')('a hold that is ended by force', () => {
     expect(await lock.evict()).toEqual(['p1:1']);
     await lock.hears('p2');
     await lock.hears('p1.line');
-    expect(lock.messages.toSorted()).toEqual(['p1.line -1 p1:1 k', 'p2 k']);
+    expect(lock.messages.toSorted()).toEqual(['p1.line -1 p1:1 k', 'p2 0:0 k']);
     expect(await lock.value()).toBe('r:p2');
     expect(await lock.queue()).toEqual(['p3']);
     expect((await lock.acquire('p3:2', 'p3'))[0], 'closed to others').toBe(0);

@@ -22,6 +22,10 @@ interface LeaveArguments {
   readonly more?: boolean;
   readonly patienceMs?: number;
   readonly claimMs?: number;
+  /** How long a turn is offered to a process that is woken; `0` never. */
+  readonly offerMs?: number;
+  /** Whether receivers of a message can be counted. */
+  readonly counted?: boolean;
 }
 
 interface EnterArguments {
@@ -51,6 +55,10 @@ export class ScriptedLock {
   readonly #heard = new Map<string, number>();
   /** What reached the processes, in order. */
   readonly messages: string[] = [];
+  /** The last turn that had begun, as the last busy answer said. */
+  given = '';
+  /** Whether it said that the key is kept for the process that asked. */
+  isOffered = false;
 
   constructor(private readonly url: string) {
     this.client = withScripts(new Redis(url));
@@ -61,20 +69,22 @@ export class ScriptedLock {
     const { leaseMs = 10_000, since } = it;
     const command = { command: 'acquire', queue, leaseMs, since: since ?? null } as const;
     const reply = await this.#command(command, owner, process, it);
-    return typeof reply === 'string'
-      ? [1, reply]
-      : ([0, ...(reply as [number, string, string])] as const);
+    if (typeof reply === 'string') return [1, reply];
+    const [pttlMs, holder, place, ...rest] = reply as [number, string, string, string, number];
+    this.given = rest[0];
+    this.isOffered = rest[1] === 1;
+    return [0, pttlMs, holder, place];
   }
 
-  /** @returns whether the key was the owner's (1, 0 or -1), and how many processes were woken. */
+  /** @returns whether the key was the owner's (1, 0 or -1; or what the process was offered), and how many processes were woken. */
   async release(
     owner: string,
     process: string,
     it: LeaveArguments = {},
-  ): Promise<readonly [number, number]> {
+  ): Promise<readonly [number | string, number]> {
     const command = { command: 'release', queue: it.more ? '2' : '0' } as const;
-    const reply = (await this.#command(command, owner, process, it)) as number | [number];
-    return typeof reply === 'number' ? [reply, 0] : [reply[0], 1];
+    const reply = (await this.#command(command, owner, process, it)) as number | string | [number];
+    return Array.isArray(reply) ? [reply[0], 1] : [reply, 0];
   }
 
   pass(
@@ -185,10 +195,12 @@ export class ScriptedLock {
     command: Omit<LockCommand, 'key' | 'owner'>,
     owner: string,
     process: string,
-    { seen = '0', patienceMs = 100, claimMs = 2_000 }: LeaveArguments & AcquireArguments,
+    it: LeaveArguments & AcquireArguments,
   ): Promise<unknown> {
     const keys = [this.fence, this.lock, this.waiting];
-    const about = `${process}:${patienceMs * 1_000}:${claimMs}:1:${this.inbox}`;
+    const { seen = '0', patienceMs = 100, claimMs = 2_000, offerMs = 0, counted = true } = it;
+    const times = `${patienceMs * 1_000}:${claimMs}:${offerMs}`;
+    const about = `${process}:${times}:${flag(counted)}:${this.inbox}`;
     const { leaseMs = 0 } = command;
     const args = [about, String(seen), leaseMs, commandText({ ...command, owner }, leaseMs)];
     const call = [keys.length, ...keys, ...args];

@@ -5,10 +5,11 @@ import {
   type LossReason,
 } from '../distributed-lock.errors.js';
 import type { LockKey } from '../key/lock-key.js';
+import { confirmOffer } from './offer-confirmation.js';
 import type { ReleaseResult } from './lock-store.js';
 import type { QueueHost } from './queue-host.js';
 import { QueuePhase } from './queue-phase.js';
-import type { Busy, Granted, PassAnswer, TakeRequest, TurnSession } from './turn-backend.js';
+import type { Busy, Granted, Offer, PassAnswer, TakeRequest, TurnSession } from './turn-backend.js';
 import { Standing } from './standing.js';
 import { type Grant, Turn } from './turn.js';
 import { WaitList, type Waiter } from './wait-list.js';
@@ -67,10 +68,10 @@ export class KeyQueue {
   }
 
   /** A wake-up from the backend. @returns `false` if nobody here wants the key: somebody else must be told. */
-  wake(): boolean {
+  wake(offer: Offer | null): boolean {
     if (this.#phase.is('idle')) return false;
-    if (this.#phase.is('waiting')) this.#ask();
-    else if (this.#phase.is('asking')) this.#standing.woken = true;
+    if (this.#phase.is('waiting')) this.#goFor(offer);
+    else if (this.#phase.is('asking')) this.#standing.wake(offer);
     return true;
   }
 
@@ -132,10 +133,7 @@ export class KeyQueue {
 
   #ask(): void {
     this.#phase.enter('asking');
-    const first = this.#waiters.first!;
-    const { leaseTimeMs, waitTimeMs } = first.request;
-    const more = this.#waiters.size > 1;
-    const request = this.#standing.request(this.key, leaseTimeMs, waitTimeMs > 0 || more, more);
+    const request = this.#standing.request(this.#waiters.first!.request, this.#waiters.size > 1);
     const sentAt = now();
     this.host.backend.take(request).then(
       (answer) => this.#taken(answer, request, sentAt),
@@ -145,7 +143,7 @@ export class KeyQueue {
 
   #taken(answer: Granted | Busy, { owner, leaseTimeMs, wait }: TakeRequest, sentAt: number): void {
     this.#standing.answered();
-    if (!answer.granted) return this.#busy(answer, wait);
+    if (!answer.granted) return this.#busy(answer, wait, sentAt);
     const { tokens, session } = answer;
     this.#granted(new Turn(this, owner, leaseTimeMs, sentAt, tokens, session));
   }
@@ -158,14 +156,29 @@ export class KeyQueue {
     this.#serve(turn, next);
   }
 
+  #goFor(offer: Offer | null): void {
+    if (!offer || !this.#begin(offer)) this.#ask();
+  }
+
+  /** Begins a turn that was offered, and has it confirmed meanwhile. @returns `false` if it cannot be relied on: then it must be asked for. */
+  #begin(offer: Offer): boolean {
+    const { leaseTimeMs } = this.#waiters.first!.request;
+    const queuedAt = this.#standing.queuedBefore(offer);
+    const turn = queuedAt === null ? null : Turn.offered(this, offer, queuedAt, leaseTimeMs);
+    if (!turn?.covers(leaseTimeMs)) return false;
+    // The id under which it was asked for was never granted, and is dead from now on.
+    this.#standing.forgetOwner();
+    this.#standing.granted();
+    this.host.begun.begin(offer);
+    this.#hand(turn);
+    confirmOffer(this, turn, offer, this.#waiters.size > 0);
+    return true;
+  }
+
   /** @param queued whether the process asked for a place; a single try does not, and callers may have joined it since. */
-  #busy(answer: Busy, queued: boolean): void {
-    this.#standing.busy(answer);
-    if (answer.holder !== null && this.host.isDead(answer.holder)) {
-      // A stray copy of an old command took the key for an owner that no longer exists.
-      void this.host.giveBack(this.key, answer.holder);
-      this.#standing.woken = true;
-    }
+  #busy(answer: Busy, queued: boolean, sentAt: number): void {
+    const stray = this.#standing.busy(answer, sentAt);
+    if (stray !== null) void this.host.giveBack(this.key, stray);
     this.#waitOrAsk(answer.retryInMs, queued);
   }
 
@@ -173,7 +186,7 @@ export class KeyQueue {
   #waitOrAsk(retryInMs: number, queued: boolean): void {
     this.#waiters.dismiss('tries', (waiter) => waiter.resolve(null));
     if (this.#waiters.size === 0) this.#withdraw();
-    else if (this.#standing.woken || !queued) this.#ask();
+    else if (this.#standing.woken || !queued) this.#goFor(this.#standing.offer);
     else this.#phase.wait(retryInMs, () => this.#ask());
   }
 
@@ -184,9 +197,14 @@ export class KeyQueue {
     // The answer came after the lease it grants: never used, given back.
     if (turn.isOver) return this.#drop(turn);
     this.#phase.enter('asking');
-    void this.#prolong(turn, leaseTimeMs).then((held) => {
-      if (held) this.#hand(turn);
-    });
+    turn.renew(this.host.backend, leaseTimeMs).then(
+      (held) => {
+        this.#standing.answered();
+        if (held) this.#hand(turn);
+        else this.#drop(turn);
+      },
+      (error: unknown) => this.#unknown(turn, error),
+    );
   }
 
   #hand(turn: Turn): void {
@@ -199,39 +217,28 @@ export class KeyQueue {
     caller.resolve(this.#grant);
   }
 
-  async #prolong(turn: Turn, leaseTimeMs: number): Promise<boolean> {
+  /** Asks whether another process waits; else the turn goes on. */
+  #pass(turn: Turn, { request: { leaseTimeMs } }: Waiter): Promise<ReleaseResult> {
+    this.#phase.enter('asking');
+    this.#standing.notWoken();
     const sentAt = now();
-    try {
-      const [held] = await this.host.backend.renew([turn.ref(leaseTimeMs)]);
-      this.#standing.answered();
-      if (held) turn.prolong(leaseTimeMs, sentAt);
-      if (held && !turn.isOver) return true;
-      this.#drop(turn);
-    } catch (error) {
-      this.#disown(turn);
-      this.#failed(error);
-    }
-    return false;
+    return this.host.backend.pass(turn.ref(leaseTimeMs)).then(
+      (answer) => this.#passed(turn, answer, leaseTimeMs, sentAt),
+      (error: unknown) => {
+        this.#unknown(turn, error);
+        throw error;
+      },
+    );
   }
 
-  /** Asks whether another process waits; else the turn goes on. */
-  async #pass(turn: Turn, next: Waiter): Promise<ReleaseResult> {
-    this.#phase.enter('asking');
-    this.#standing.woken = false;
-    const { leaseTimeMs } = next.request;
-    const sentAt = now();
-    try {
-      const answer = await this.host.backend.pass(turn.ref(leaseTimeMs));
-      this.#standing.answered();
-      return this.#passed(turn, answer, leaseTimeMs, sentAt);
-    } catch (error) {
-      this.#disown(turn);
-      this.#failed(error);
-      throw error;
-    }
+  /** A command about the turn was not answered. */
+  #unknown(turn: Turn, error: unknown): void {
+    this.#disown(turn);
+    this.#failed(error);
   }
 
   #passed(turn: Turn, answer: PassAnswer, leaseTimeMs: number, sentAt: number): ReleaseResult {
+    this.#standing.answered();
     if (answer.outcome === 'continues') {
       turn.restart(leaseTimeMs, sentAt, answer.tokens);
       this.#granted(turn);
@@ -242,7 +249,7 @@ export class KeyQueue {
       this.#goOn();
       return 'not-held';
     }
-    this.#standing.queuedAgain(answer.since);
+    this.#standing.queuedAgain(answer, sentAt);
     this.#waitOrAsk(answer.retryInMs, true);
     return 'released';
   }
@@ -284,9 +291,9 @@ export class KeyQueue {
 
   /** The last waiter left: takes the process out of the backend's queue and passes a wake-up on that it may have consumed. */
   #withdraw(): void {
-    const owner = this.#standing.withdraw();
+    const owners = this.#standing.withdraw();
     this.#phase.enter('idle');
-    if (owner !== null) void this.host.giveBack(this.key, owner);
+    for (const owner of owners) void this.host.giveBack(this.key, owner);
     this.#forgetIfIdle();
   }
 

@@ -1,9 +1,12 @@
 import type { LockKey } from '../key/lock-key.js';
+import type { BegunOffers } from './offer-confirmation.js';
 import type { TurnBackend } from './turn-backend.js';
 
 /** What a queue needs from the store it belongs to. */
 export interface QueueHost {
   readonly backend: TurnBackend;
+  /** Over all keys, as a queue may be forgotten before them. */
+  readonly begun: BegunOffers;
   /** Grants per turn before other processes are asked for. */
   readonly maxGrants: number;
   /** Milliseconds per turn before other processes are asked for. */

@@ -13,9 +13,10 @@ import type {
   Renewal,
   StoreTraits,
 } from './lock-store.js';
+import { BegunOffers } from './offer-confirmation.js';
 import { endHolds, keyState, lookAt } from './operator.js';
 import { Grant } from './turn.js';
-import type { HeldTurn, TurnBackend, TurnRef } from './turn-backend.js';
+import type { HeldTurn, Offer, TurnBackend, TurnRef } from './turn-backend.js';
 import type { QueueHost } from './queue-host.js';
 import { Postponed } from './postponed.js';
 import { unavailable } from './trouble.js';
@@ -41,6 +42,7 @@ export class QueueingLockStore implements LockStore, QueueHost, WaiterHost {
   readonly traits: StoreTraits;
   readonly maxGrants: number;
   readonly maxTurnMs: number;
+  readonly begun = new BegunOffers();
   readonly #queues = new TransientMap<LockKey, KeyQueue>();
   readonly #waits = new Countdowns<Waiter>((waiter) => this.#timedOut(waiter));
   readonly #untold: UntoldReleases;
@@ -60,17 +62,20 @@ export class QueueingLockStore implements LockStore, QueueHost, WaiterHost {
     this.traits = backend.traits;
     this.maxGrants = bounds.maxGrants ?? TURN_GRANTS;
     this.maxTurnMs = bounds.maxTimeMs ?? 50;
-    this.#untold = new UntoldReleases(backend);
+    this.#untold = new UntoldReleases({
+      giveBack: (turn, more) => this.#giveBack(turn, more),
+      ...(backend.keep && { keep: backend.keep.bind(backend) }),
+    });
   }
 
   open(namespace: string, timeoutMs: number): Promise<void> {
     this.#closed = false;
     this.#untold.resume();
     return this.backend.open(namespace, timeoutMs, {
-      woken: (key) => this.#wake(key),
+      woken: (key, offer) => this.#wake(key, offer ?? null),
       ready: () => {
         this.#untold.retryNow();
-        for (const queue of this.#queues.values()) queue.wake();
+        for (const queue of this.#queues.values()) queue.wake(null);
       },
       sessionEnded: (session) => {
         for (const queue of this.#queues.values()) queue.sessionEnded(session);
@@ -184,6 +189,14 @@ export class QueueingLockStore implements LockStore, QueueHost, WaiterHost {
     if (this.#queues.get(key) === queue) this.#queues.delete(key);
   }
 
+  /** What was offered to this process while its callers left is given back, too; callers that came since learn of it when they ask. */
+  async #giveBack(turn: TurnRef, more: boolean): Promise<void> {
+    const { key } = turn;
+    const { offered } = await this.backend.giveBack(turn, more);
+    if (offered && !this.#queues.has(key))
+      await this.backend.giveBack({ key, owner: offered }, false);
+  }
+
   #queue(key: LockKey): KeyQueue {
     let queue = this.#queues.get(key);
     if (!queue) this.#queues.set(key, (queue = new KeyQueue(key, this)));
@@ -232,10 +245,10 @@ export class QueueingLockStore implements LockStore, QueueHost, WaiterHost {
     return queue.host === this && queue.grant === grant ? { queue, grant } : null;
   }
 
-  #wake(key: LockKey): void {
-    if (this.#queues.get(key)?.wake()) return;
-    // The one who waited has left: pass the wake-up on, or the key stays free while others sleep.
-    void this.giveBack(key, '');
+  #wake(key: LockKey, offer: Offer | null): void {
+    if (this.#queues.get(key)?.wake(offer)) return;
+    // The one who waited has left: pass the wake-up on, or the key stays free (or kept for this process) while others sleep.
+    void this.giveBack(key, offer?.owner ?? '');
   }
 
   #timedOut(waiter: Waiter): void {

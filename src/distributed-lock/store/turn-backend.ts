@@ -53,6 +53,21 @@ export interface Busy {
   readonly since: string | null;
   /** Owner id in the key, if the backend can tell. */
   readonly holder: string | null;
+  /** The last turn that had begun when this was answered, of whatever key: offers of turns up to it are out of date. Without one no offer counts. */
+  readonly latest?: TokenBlock | null;
+  /** The key is kept for this process, which was offered a turn under the owner id `holder` and seems not to have heard of it. */
+  readonly offered?: boolean;
+}
+
+/**
+ * A turn that the backend keeps for this process, which is told of it by a message: the process may begin it at once if the message is not out of date, and
+ * confirms it by a `take` under its owner id. Under that id it is given back, too, if nobody wants it.
+ */
+export interface Offer {
+  readonly owner: string;
+  readonly tokens: TokenBlock;
+  /** How long it is kept, in milliseconds, from some moment after the `take` or `pass` that queued the process. */
+  readonly keptMs: number;
 }
 
 export interface TurnRef {
@@ -70,7 +85,7 @@ export type PassAnswer =
   /** Nobody does: the turn goes on with a full lease and fresh tokens. */
   | { readonly outcome: 'continues'; readonly tokens: TokenBlock | null }
   /** The other process goes next; this one is queued again. */
-  | { readonly outcome: 'passed'; readonly retryInMs: number; readonly since: string | null }
+  | ({ readonly outcome: 'passed' } & Pick<Busy, 'retryInMs' | 'since' | 'latest'>)
   /** The turn was no longer this process's. */
   | { readonly outcome: 'lost' };
 
@@ -79,12 +94,14 @@ export interface GiveBackAnswer {
   readonly held: boolean;
   /** Whether a waiting process was woken. */
   readonly woke: boolean;
+  /** Nothing changed, as the key is kept for this process: the owner id of the turn that it was offered and may not have heard of. */
+  readonly offered?: string | null;
 }
 
 /** What a backend tells the queueing store by itself. */
 export interface BackendListener {
-  /** The key may be free: this process goes next. */
-  woken(key: LockKey): void;
+  /** The key may be free: this process goes next. @param offer its turn, if the backend has given it one. */
+  woken(key: LockKey, offer?: Offer | null): void;
   /** The backend can be reached (again): wake-ups may have been lost, so look at every waiting key. */
   ready(): void;
   /** Every turn that this session carried is over. */

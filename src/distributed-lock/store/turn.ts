@@ -3,7 +3,7 @@ import type { LossReason } from '../distributed-lock.errors.js';
 import type { LockKey } from '../key/lock-key.js';
 import type { KeyQueue } from './key-queue.js';
 import type { LockGrant } from './lock-store.js';
-import type { HeldTurn, TokenBlock, TurnSession } from './turn-backend.js';
+import type { HeldTurn, Offer, TokenBlock, TurnBackend, TurnSession } from './turn-backend.js';
 
 /**
  * What a lease of `leaseTimeMs` is worth to its holder when clocks drift: 1 % and 2 ms less.
@@ -26,6 +26,8 @@ export class Turn {
   #grants = 0;
   /** Grants made in all, for owner ids that are never reused. */
   #serial = 0;
+  /** Of a turn that was begun on an offer and is not confirmed yet: how long it was kept for this process. Its callers start with less than the lease they asked for. */
+  #keptMs = 0;
   leaseTimeMs: number;
 
   constructor(
@@ -44,6 +46,21 @@ export class Turn {
     this.#tokens = tokens;
   }
 
+  /**
+   * A turn that is begun on an offer.
+   *
+   * @param queuedAt when the command was sent that queued the process; the offer counts from then.
+   * @param leaseTimeMs what it shall have once it is confirmed.
+   */
+  static offered(queue: KeyQueue, offer: Offer, queuedAt: number, leaseTimeMs: number): Turn {
+    const { owner, tokens, keptMs } = offer;
+    const turn = new Turn(queue, owner, keptMs, queuedAt, tokens);
+    turn.leaseTimeMs = leaseTimeMs;
+    turn.#startedAt = now();
+    turn.#keptMs = keptMs;
+    return turn;
+  }
+
   get key(): LockKey {
     return this.queue.key;
   }
@@ -57,12 +74,25 @@ export class Turn {
     return now() >= this.deadline;
   }
 
+  /** The backend has answered about the offer, or does not: from now on only a lease counts. */
+  settle(): void {
+    this.#keptMs = 0;
+  }
+
   /** A confirmed renewal that was sent at `sentAt`. Never shortens. */
   prolong(leaseTimeMs: number, sentAt: number): void {
     const deadline = sentAt + usableLease(leaseTimeMs);
     if (deadline <= this.#deadline) return;
     this.#deadline = deadline;
     this.leaseTimeMs = leaseTimeMs;
+  }
+
+  /** Asks for a whole lease. @returns whether the backend gives it, and the answer came in time. */
+  async renew(backend: Pick<TurnBackend, 'renew'>, leaseTimeMs: number): Promise<boolean> {
+    const sentAt = now();
+    const [held] = await backend.renew([this.ref(leaseTimeMs)]);
+    if (held) this.prolong(leaseTimeMs, sentAt);
+    return held === true && !this.isOver;
   }
 
   /** The backend said that nobody else waits: a full lease, fresh tokens, and the bounds count anew. */
@@ -82,7 +112,8 @@ export class Turn {
   /** Whether a caller that starts now has (nearly) the lease it asked for. */
   covers(leaseTimeMs: number): boolean {
     if (this.session) return this.deadline - now() >= this.session.timeoutMs / 2;
-    return this.#deadline - now() >= 0.9 * usableLease(leaseTimeMs);
+    const left = this.#deadline - now();
+    return left >= (this.#keptMs > 0 ? this.#keptMs / 2 : 0.9 * usableLease(leaseTimeMs));
   }
 
   grant(): Grant {

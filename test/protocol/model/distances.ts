@@ -13,7 +13,7 @@ export async function grantsBeforeTheFarOne(rules: Partial<Rules>): Promise<numb
   const uninstall = time.install();
   const server = new ModelServer(() => time.now, { ...ALL_RULES, ...rules });
   const backends = new Map<string, ModelBackend>();
-  server.publish = (id) => backends.get(id)!.deliver();
+  server.publish = (id, offer) => backends.get(id)!.wake(offer);
   const open = async (id: string, delayMs: number): Promise<QueueingLockStore> => {
     const backend = new ModelBackend(id, server, time, new Chance(1), {
       delayMs: () => delayMs,

@@ -14,6 +14,8 @@ export type Fault =
   /** A command of a broken connection is executed when the next one is in use. */
   | 'late-copy'
   | 'inbox'
+  /** Wake-ups come long after they were sent. */
+  | 'stale'
   | 'flush'
   | 'crash'
   | 'abandon'
@@ -50,7 +52,7 @@ interface Inside {
 /** Faults after which a key may stay closed until its lease is over, though nobody holds it. */
 const LEAVES_KEYS: readonly Fault[] = ['crash', 'late-copy', 'abandon'];
 /** Faults after which a waiter may depend on its timer. */
-const LOSES_WAKE_UPS: readonly Fault[] = ['slow', 'cut', 'late-copy', 'inbox', 'flush'];
+const LOSES_WAKE_UPS: readonly Fault[] = ['slow', 'cut', 'late-copy', 'inbox', 'stale', 'flush'];
 
 /**
  * One run of several processes over one model server, all decisions taken by the seed.
@@ -94,6 +96,7 @@ class Run {
     const weather = {
       delayMs: () => this.chance.upTo(longest),
       slow: this.#faults.has('slow') ? 0.05 : 0,
+      stale: this.#faults.has('stale') ? 0.1 : 0,
     };
     const bounds = { maxGrants: this.chance.of(1, 2, 32), maxTimeMs: this.chance.of(5, 50) };
     this.#processes = Array.from({ length: plan.processes ?? 3 }, (_, n) => {
@@ -101,8 +104,8 @@ class Run {
       const store = new QueueingLockStore(backend, `p${n}`, bounds);
       return { backend, store, asking: 0, inside: 0, callers: 0, state: 'runs' };
     });
-    this.#server.publish = (id) =>
-      this.#processes.find(({ backend }) => backend.process === id)!.backend.deliver();
+    this.#server.publish = (id, offer) =>
+      this.#processes.find(({ backend }) => backend.process === id)!.backend.wake(offer);
   }
 
   async play(): Promise<readonly string[]> {

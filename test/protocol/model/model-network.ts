@@ -6,6 +6,7 @@ import type {
   GiveBackAnswer,
   Granted,
   HeldTurn,
+  Offer,
   PassAnswer,
   TakeRequest,
   TokenBlock,
@@ -33,6 +34,8 @@ export interface Weather {
   readonly delayMs: () => number;
   /** Share of commands that take longer than the command timeout. */
   readonly slow: number;
+  /** Share of wake-ups that come long after they were sent: they lay in the buffer of a process that stood still. */
+  readonly stale?: number;
 }
 
 interface Command {
@@ -87,12 +90,25 @@ export class ModelNetwork {
     for (const command of unanswered) command.fail(unavailable('the connection is closed'));
   }
 
-  /** A message for this process; by default a wake-up. @returns whether somebody listens. */
-  deliver(tell: () => void = () => this.#listener?.woken(KEY)): boolean {
+  /** A wake-up. @returns whether somebody listens. */
+  wake(offer: Offer | null = null): boolean {
+    return this.deliver(() => {
+      if (offer) this.seesTurn(offer.tokens);
+      this.#listener?.woken(KEY, offer);
+    });
+  }
+
+  /** A turn of this number has begun, or is offered. */
+  protected seesTurn(_tokens: TokenBlock): void {}
+
+  /** A message for this process. @returns whether somebody listens. */
+  deliver(tell: () => void): boolean {
     if (!this.#subscribed) return false;
     const epoch = this.#inboxEpoch;
     this.onTheirWay += 1;
-    this.#lastMessage = Math.max(this.#lastMessage, this.time.now + this.#delay());
+    const { stale: share = 0 } = this.weather;
+    const stale = share > 0 && this.chance.happens(share) ? this.chance.upTo(900) : 0;
+    this.#lastMessage = Math.max(this.#lastMessage, this.time.now + stale + this.#delay());
     this.time.at(this.#lastMessage, () => {
       this.onTheirWay -= 1;
       if (epoch === this.#inboxEpoch && this.#listener) tell();
@@ -231,7 +247,12 @@ export class ModelBackend extends ModelNetwork implements TurnBackend {
   }
 
   giveBack({ owner }: TurnRef, more: boolean): Promise<GiveBackAnswer> {
-    return this.send(() => this.server.giveBack(owner, this.process, more));
+    const seen = this.#seen;
+    return this.send(() => this.server.giveBack(owner, this.process, more, seen));
+  }
+
+  protected override seesTurn(tokens: TokenBlock): void {
+    this.#learn(tokens);
   }
 
   #learn(tokens: TokenBlock | null): void {

@@ -4,6 +4,7 @@ import type {
   GiveBackAnswer,
   Granted,
   HeldTurn,
+  Offer,
   PassAnswer,
   TakeRequest,
   TokenBlock,
@@ -33,6 +34,16 @@ export interface Rules {
   readonly wakes: boolean;
   /** The same owner asks again and gets its turn. */
   readonly repeatable: boolean;
+  /** A process that is woken is offered its turn, if it has not waited for long. */
+  readonly offers: boolean;
+  /** Who is told to wait learns which turns had begun by then. */
+  readonly tellsLatest: boolean;
+  /** An offer is kept until the time is over that it says. */
+  readonly keepsOffers: boolean;
+  /** A process that leaves learns that it was offered a turn. */
+  readonly tellsLeaving: boolean;
+  /** Not a rule: a process that was offered a turn ends it by asking, or leaving, under any owner id. */
+  readonly replaces: boolean;
 }
 
 export const ALL_RULES: Rules = {
@@ -47,17 +58,25 @@ export const ALL_RULES: Rules = {
   tokensOutliveData: true,
   wakes: true,
   repeatable: true,
+  offers: true,
+  tellsLatest: true,
+  keepsOffers: true,
+  tellsLeaving: true,
+  replaces: false,
 };
 
 interface Entry {
-  /** `0` for a reservation; then `owner` is the process. */
+  /** `0` for a reservation without an offer; then `owner` is the process. */
   readonly turn: number;
   readonly owner: string;
   expiresAt: number;
+  /** The process for which the key is kept; `null` once it is a turn. */
+  keptFor: string | null;
 }
 
 const PATIENCE_MS = 100;
 const CLAIM_MS = 200;
+const OFFER_MS = 300;
 export const TOKENS_PER_TURN = 1_000;
 
 /** The four scripts for one key, on a virtual clock. */
@@ -67,7 +86,7 @@ export class ModelServer {
   freed = false;
   readonly waiting = new Map<string, number>();
   /** @returns whether the process still listens. */
-  publish: (process: string) => boolean = () => false;
+  publish: (process: string, offer: Offer | null) => boolean = () => false;
   /** Called with what is wrong, when a confirmed renewal does not match the key. */
   onViolation: (what: string) => void = () => undefined;
   /** Counts losses of data: nobody is excluded over one. */
@@ -107,9 +126,12 @@ export class ModelServer {
       current.expiresAt = this.rules.neverShortens
         ? Math.max(current.expiresAt, expiresAt)
         : expiresAt;
+      if (current.keptFor !== null) this.#queueBehind(process, more);
+      current.keptFor = null;
       return { granted: true, tokens: block(current.turn) };
     }
-    if (current && !(current.turn === 0 && current.owner === process)) {
+    const replaces = current?.keptFor === process && (current.turn === 0 || this.rules.replaces);
+    if (current && !replaces) {
       let place: number | null = null;
       if (wait) {
         const at = since === null || !this.rules.keepsPlaces ? this.#micros() : Number(since);
@@ -121,10 +143,11 @@ export class ModelServer {
         retryInMs: Math.min(current.expiresAt - this.now() + 1, 5_000),
         since: place === null ? null : String(place),
         holder: current.owner,
+        latest: this.#latest(seen),
+        offered: current.keptFor === process,
       };
     }
-    if (!more) this.waiting.delete(process);
-    else if (!this.waiting.has(process)) this.waiting.set(process, this.#micros());
+    this.#queueBehind(process, more);
     return { granted: true, tokens: this.#start(owner, leaseTimeMs, seen) };
   }
 
@@ -134,10 +157,15 @@ export class ModelServer {
     const others = this.waiting.size > (this.waiting.has(process) ? 1 : 0);
     this.waiting.delete(process);
     if (!this.rules.popsFirst && others) this.#leaveFree();
-    if (this.#wakeFirst() || (!this.rules.popsFirst && others)) {
+    if (this.#wakeFirst(seen) || (!this.rules.popsFirst && others)) {
       const since = this.#micros();
       this.waiting.set(process, since);
-      return { outcome: 'passed', retryInMs: 5_000, since: String(since) };
+      return {
+        outcome: 'passed',
+        retryInMs: 5_000,
+        since: String(since),
+        latest: this.#latest(seen),
+      };
     }
     const leaseTimeMs = Math.max(turn.leaseTimeMs, current.expiresAt - this.now());
     return { outcome: 'continues', tokens: this.#start(turn.owner, leaseTimeMs, seen) };
@@ -153,16 +181,19 @@ export class ModelServer {
       this.onViolation(`S5: turn ${number} was confirmed, the key has ${current.turn}`);
     }
     current.expiresAt = Math.max(current.expiresAt, expiresAt);
+    current.keptFor = null;
     return true;
   }
 
-  giveBack(owner: string, process: string, more: boolean): GiveBackAnswer {
+  giveBack(owner: string, process: string, more: boolean, seen: number): GiveBackAnswer {
     const current = this.live();
     const held = current !== null && owner !== '' && current.turn !== 0 && current.owner === owner;
-    const reserved = current !== null && current.turn === 0 && current.owner === process;
+    const replaces = current?.turn === 0 || this.rules.replaces;
+    const reserved = current?.keptFor === process && replaces;
     if (current && !held && !reserved && this.rules.checksOwner) {
       if (!more) this.waiting.delete(process);
-      return { held: false, woke: false };
+      const isOffered = !more && current.keptFor === process && this.rules.tellsLeaving;
+      return { held: false, woke: false, offered: isOffered ? current.owner : null };
     }
     if (reserved && more) return { held: false, woke: false };
     if (current) this.#leaveFree();
@@ -172,7 +203,7 @@ export class ModelServer {
       this.waiting.set(process, this.#micros());
     }
     if (!current && !this.rules.goneWakes) return { held, woke: false };
-    return { held, woke: this.rules.wakes && this.#wakeFirst() };
+    return { held, woke: this.rules.wakes && this.#wakeFirst(seen) };
   }
 
   live(): Entry | null {
@@ -183,16 +214,34 @@ export class ModelServer {
     return this.entry;
   }
 
+  #queueBehind(process: string, more: boolean): void {
+    if (!more) this.waiting.delete(process);
+    else if (!this.waiting.has(process)) this.waiting.set(process, this.#micros());
+  }
+
+  /** After a loss of data nobody knows, until the next turn. What is offered from now on is above what the process that asks has seen. */
+  #latest(seen: number): TokenBlock | null {
+    const isKnown = this.#fence > 0;
+    this.#fence = Math.max(this.#fence, seen);
+    if (!this.rules.tellsLatest) return block(0);
+    return isKnown ? block(this.#fence) : null;
+  }
+
   #start(owner: string, leaseTimeMs: number, seen: number): TokenBlock {
+    const turn = this.#next(seen);
+    this.entry = { turn, owner, expiresAt: this.now() + leaseTimeMs, keptFor: null };
+    this.freed = false;
+    return block(turn);
+  }
+
+  #next(seen: number): number {
     const counted = this.#fence + 1;
     const turn = this.rules.tokensOutliveData
       ? Math.max(counted, seen + 1, this.#micros())
       : counted;
     this.#fence = turn;
     this.#eras.set(turn, this.#era);
-    this.entry = { turn, owner, expiresAt: this.now() + leaseTimeMs };
-    this.freed = false;
-    return block(turn);
+    return turn;
   }
 
   #leaveFree(): void {
@@ -201,20 +250,35 @@ export class ModelServer {
   }
 
   /** Pops and publishes; on success leaves the key to whom it reached. */
-  #wakeFirst(): boolean {
+  #wakeFirst(seen: number): boolean {
     for (;;) {
       const [first] = [...this.waiting].toSorted((a, b) => a[1] - b[1]);
       if (!first) return false;
       const [process, since] = first;
       this.waiting.delete(process);
-      if (!this.publish(process) && this.rules.skipsDead) continue;
+      const waited = this.#micros() - since;
+      const offer = this.#offer(process, waited, seen);
+      if (!this.publish(process, offer) && this.rules.skipsDead) continue;
       this.#leaveFree();
-      if (this.rules.reserves && this.#micros() - since >= PATIENCE_MS * 1_000) {
-        this.entry = { turn: 0, owner: process, expiresAt: this.now() + CLAIM_MS };
-        this.freed = false;
+      if (offer) {
+        const keptMs = this.rules.keepsOffers ? offer.keptMs : 20;
+        this.#keepFor(process, turnNumber(offer.tokens), offer.owner, keptMs);
+      } else if (this.rules.reserves && waited >= PATIENCE_MS * 1_000) {
+        this.#keepFor(process, 0, process, CLAIM_MS);
       }
       return true;
     }
+  }
+
+  #offer(process: string, waited: number, seen: number): Offer | null {
+    if (!this.rules.offers || waited >= (OFFER_MS * 1_000) / 3) return null;
+    const turn = this.#next(seen);
+    return { owner: `${process}:${turn}`, tokens: block(turn), keptMs: OFFER_MS };
+  }
+
+  #keepFor(process: string, turn: number, owner: string, ms: number): void {
+    this.entry = { turn, owner, expiresAt: this.now() + ms, keptFor: process };
+    this.freed = false;
   }
 
   /** As on a real server, two commands never see the same microsecond. */

@@ -10,6 +10,7 @@ import type {
   GiveBackAnswer,
   Granted,
   HeldTurn,
+  Offer,
   PassAnswer,
   TakeRequest,
   TurnBackend,
@@ -157,8 +158,8 @@ export class Stage {
     return call.grant!;
   }
 
-  async wake(): Promise<void> {
-    this.backend.listener.woken(KEY);
+  async wake(offer: Offer | null = null): Promise<void> {
+    this.backend.listener.woken(KEY, offer);
     await settle();
   }
 }

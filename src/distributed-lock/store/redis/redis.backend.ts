@@ -8,6 +8,7 @@ import type {
   GiveBackAnswer,
   Granted,
   HeldTurn,
+  Offer,
   PassAnswer,
   TakeRequest,
   TokenBlock,
@@ -16,6 +17,7 @@ import type {
 } from '../turn-backend.js';
 import { checkProbe } from '../redis-client/redis.errors.js';
 import type { LockConnections } from './redis.connections.js';
+import type { WakeUp } from './redis.inbox.js';
 import { RedisLine } from './redis.line.js';
 import { TokensOfTurn, turnNumber } from './redis.tokens.js';
 import { type LinkTiming, RedisLink } from './redis.link.js';
@@ -30,13 +32,16 @@ export interface RedisTiming extends LinkTiming {
 }
 
 const KEYS_PER_RENEWAL = 500;
+/** How long a turn is kept for the process that it is offered to: what one that was frozen in the meantime costs the others, where no safety look comes before. */
+const OFFER_MS = 3_000;
 const POLL_FIRST_MS = 10;
 const POLL_LONGEST_MS = 250;
 
 /** See `scripts/`. */
-type AcquireReply = string | readonly [pttlMs: number, holder: string, since: string];
-type ReleaseReply = number | readonly [number];
-type PassReply = readonly [number, string?];
+type AcquireReply =
+  string | readonly [pttlMs: number, holder: string, since: string, given: string, offered: number];
+type ReleaseReply = number | string | readonly [number];
+type PassReply = readonly [number, turnOrSince?: string, given?: string];
 
 /** The commands of the lock, on one Redis. */
 export class RedisBackend implements TurnBackend {
@@ -90,7 +95,7 @@ export class RedisBackend implements TurnBackend {
 
   async open(namespace: string, timeoutMs: number, listener: BackendListener): Promise<void> {
     await this.#link.open(namespace, this.process, timeoutMs, {
-      woken: (key) => listener.woken(key),
+      woken: (wakeUp) => listener.woken(wakeUp.key, this.#offer(wakeUp)),
       called: (message) => {
         const evicted = evictedBy(message);
         if (!evicted) return this.line.called(message);
@@ -104,7 +109,8 @@ export class RedisBackend implements TurnBackend {
     });
     const { patienceMs, claimMs } = this.timing;
     const counted = flag(!this.#link.isCluster);
-    const wakeUp = `${Math.round(patienceMs * 1_000)}:${Math.ceil(claimMs)}:${counted}:${this.#link.keyspace.inbox}`;
+    const times = `${Math.round(patienceMs * 1_000)}:${Math.ceil(claimMs)}:${this.#offerMs}`;
+    const wakeUp = `${times}:${counted}:${this.#link.keyspace.inbox}`;
     this.#about = `${this.process}:${wakeUp}`;
     await this.#probe();
   }
@@ -153,6 +159,7 @@ export class RedisBackend implements TurnBackend {
     return this.#link.ask(
       { command: 'release', key, owner, queue: more ? '2' : '0' },
       (reply: ReleaseReply) => {
+        if (typeof reply === 'string') return { held: false, woke: false, offered: reply };
         const woke = typeof reply !== 'number';
         return { held: (woke ? reply[0] : reply) === 1, woke };
       },
@@ -183,19 +190,36 @@ export class RedisBackend implements TurnBackend {
 
   #taken(reply: AcquireReply, attempt: number): Granted | Busy {
     if (typeof reply === 'string') return { granted: true, tokens: this.#tokens(reply) };
-    const [pttlMs, holder, since] = reply;
+    const [pttlMs, holder, since, given, offered] = reply;
     return {
       granted: false,
       retryInMs: this.#lookAgainIn(pttlMs, attempt),
       since: since === '0' ? null : since,
       holder,
+      latest: new TokensOfTurn(given),
+      offered: offered === 1,
     };
   }
 
-  #passed([outcome, turnOrSince]: PassReply): PassAnswer {
+  #passed([outcome, turnOrSince, given]: PassReply): PassAnswer {
     if (outcome === 1) return { outcome: 'continues', tokens: this.#tokens(turnOrSince!) };
     if (outcome === 0) return { outcome: 'lost' };
-    return { outcome: 'passed', retryInMs: this.#lookAgainIn(-1, 1), since: turnOrSince ?? null };
+    return {
+      outcome: 'passed',
+      retryInMs: this.#lookAgainIn(-1, 1),
+      since: turnOrSince ?? null,
+      latest: new TokensOfTurn(given!),
+    };
+  }
+
+  /** A turn counts with replicas once they have it, which no message can say. */
+  get #offerMs(): number {
+    return this.waitReplicas > 0 ? 0 : Math.ceil(Math.min(OFFER_MS, this.timing.safetyLookMs));
+  }
+
+  #offer({ turn, keptMs }: WakeUp): Offer | null {
+    if (turn === '0') return null;
+    return { owner: `${this.process}:${turn}`, tokens: this.#tokens(turn), keptMs };
   }
 
   async #confirmed<Answer>(

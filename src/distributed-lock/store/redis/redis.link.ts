@@ -11,7 +11,7 @@ import type { BackendListener } from '../turn-backend.js';
 import { Countdown } from '../countdown.js';
 import { type BatchLink, CommandBatches, type LockCommand } from './redis.batches.js';
 import type { LockConnections } from './redis.connections.js';
-import { RedisInbox } from './redis.inbox.js';
+import { RedisInbox, type WakeUp } from './redis.inbox.js';
 import { ReplicaConfirmation } from './redis.replicas.js';
 import type { ScriptConnection } from './redis.scripts.js';
 
@@ -23,7 +23,8 @@ export interface LinkTiming {
 }
 
 /** What the server tells by itself. */
-export interface LinkListener extends Pick<BackendListener, 'woken' | 'ready'> {
+export interface LinkListener extends Pick<BackendListener, 'ready'> {
+  woken(wakeUp: WakeUp): void;
   /** A message to a caller in the line. */
   called(message: string): void;
 }
@@ -146,7 +147,7 @@ export class RedisLink implements BatchLink {
         if (refused instanceof LockConfigurationError) reject((this.#refused = refused));
       };
       const inboxListener = {
-        woken: (key: LockKey) => listener.woken(key),
+        woken: (wakeUp: WakeUp) => listener.woken(wakeUp),
         called: (message: string) => listener.called(message),
         subscribed: () => report('inbox'),
         failed,

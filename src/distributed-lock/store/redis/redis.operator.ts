@@ -50,9 +50,11 @@ export class RedisOperator {
     const at = value.indexOf(':');
     const [before, owner] = [value.slice(0, at), value.slice(at + 1)];
     if (before === 'q') return together(owner === 's' ? 'shared' : 'permit', held);
+    // Of a turn that was offered, whose process may be inside, the number is in the owner id.
+    const turn = before === 'r' ? owner.slice(owner.indexOf(':') + 1) : before;
     // Kept closed, reserved, or nobody's.
-    if (!/^\d+$/.test(before)) return [];
-    const fencingToken = this.side.firstToken(before);
+    if (!/^\d+$/.test(turn)) return [];
+    const fencingToken = this.side.firstToken(turn);
     return [{ owner, mode: 'exclusive', fencingToken, leaseLeftMs: Math.max(pttlMs, 0) }];
   }
 }

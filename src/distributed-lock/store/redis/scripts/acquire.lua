@@ -6,19 +6,39 @@
   lease   milliseconds
   since   since when the process waits, from a former answer; '0' if it does not yet
 
-  Returns  turn                      granted; the lease lasts at least `lease` from now
-           {pttl, holder, since}     busy; pttl as PTTL answers it; since '0' if not queued
+  Confirms a turn that was offered, if it comes under that turn's owner id. Another one learns of it, and changes nothing: it may be a late
+  copy of an old command, and the process may have begun the turn.
+
+  Returns  turn                                    granted; the lease lasts at least `lease` from now
+           {pttl, holder, since, given, offered}   busy; pttl as PTTL answers it; since '0' if not queued; given: see `given_by_now`;
+                                                   offered 1: the key is kept for this process, under the owner id `holder`
 ]]
 function commands.acquire(lock, waiting, owner, queue, lease, since)
   local current = redis.call('GET', lock)
+  local function queue_behind()
+    if queue == '2' then
+      redis.call('ZADD', waiting, 'NX', digits(microseconds()), process)
+      redis.call('PEXPIRE', waiting, 600000)
+    elseif process ~= '' then
+      redis.call('ZREM', waiting, process)
+    end
+  end
 
   if current and owner_of(current) == owner then
     -- Never shortens: a late copy of an old command must not cut a lease that was renewed since.
-    if redis.call('PTTL', lock) < tonumber(lease) then redis.call('PEXPIRE', lock, lease) end
+    local left = redis.call('PTTL', lock)
+    if turn_of(current) == 'r' then
+      local turn = string.match(owner, '%d+$')
+      redis.call('SET', lock, turn .. ':' .. owner, 'PX', math.max(lease, left))
+      queue_behind()
+      return turn
+    end
+    if left < tonumber(lease) then redis.call('PEXPIRE', lock, lease) end
     return turn_of(current)
   end
 
   if current and current ~= 'r:' .. process then
+    local offered = is_offered(current) and 1 or 0
     if queue == '0' then
       since = '0'
     else
@@ -30,15 +50,10 @@ function commands.acquire(lock, waiting, owner, queue, lease, since)
         since = redis.call('ZSCORE', waiting, process)
       end
     end
-    return { redis.call('PTTL', lock), owner_of(current), since }
+    return { redis.call('PTTL', lock), owner_of(current), since, given_by_now(), offered }
   end
 
   local turn = start_turn(lock, fence, owner, lease, seen)
-  if queue == '2' then
-    redis.call('ZADD', waiting, 'NX', digits(microseconds()), process)
-    redis.call('PEXPIRE', waiting, 600000)
-  elseif process ~= '' then
-    redis.call('ZREM', waiting, process)
-  end
+  queue_behind()
   return turn
 end

@@ -5,8 +5,8 @@
   KEYS[1]        fence: the highest turn number given
   KEYS[2n]       lock of the n-th command
   KEYS[2n+1]     waiting: the processes that wait for it, by the time since when they wait (microseconds)
-  ARGV[1]        the process that asks: <id; '' neither queues nor wakes>:<patience, microseconds>:<claim, milliseconds>:<'0' if receivers of a
-                 message cannot be counted>:<prefix of inbox channels>
+  ARGV[1]        the process that asks: <id; '' neither queues nor wakes>:<patience, microseconds>:<claim, milliseconds>:<how long a turn is
+                 offered, milliseconds; '0' never>:<'0' if receivers of a message cannot be counted>:<prefix of inbox channels>
   ARGV[2]        highest turn number that it has seen
   ARGV[3]        lease, milliseconds, where a command does not say its own
   ARGV[n+3]      the n-th command: <name><queue> <owner>, or <name><queue>:<lease>:<since> <owner>; see there

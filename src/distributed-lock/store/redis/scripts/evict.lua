@@ -1,6 +1,6 @@
 --[[
   Ends every hold of a key, whoever has it, tells the processes that had them, and lets in whoever goes next. Opens a key that is kept
-  closed. A key that is reserved for a process that was woken is held by nobody, and stays reserved.
+  closed. A key that is reserved for a process that was woken is held by nobody, and stays reserved; one that was offered a turn may be inside.
 
   KEYS[1]  lock
   KEYS[2]  waiting
@@ -14,7 +14,7 @@
 local line = line_of(KEYS[1], KEYS[2], ARGV[1], ARGV[2], ARGV[3], ARGV[4])
 put_out_the_late(line)
 local current = redis.call('GET', line.lock)
-if not current or string.sub(current, 1, 2) == 'r:' then return {} end
+if not current or string.find(current, '^r:[^:]*$') then return {} end
 
 local evicted = {}
 if string.match(current, '^q:') then

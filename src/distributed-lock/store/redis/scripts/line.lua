@@ -103,21 +103,3 @@ local function admit(line, me, lease, seen)
   end
   return mine
 end
-
--- Leaves the key to whoever waits first and still listens; of callers, to all that may be inside together.
--- Returns whether anybody was called.
-local function hand_over(lock, waiting, inbox, message, patience, claim, counted)
-  local woken, since = wake_first(waiting, inbox, message, counted)
-  if not woken then return false end
-  local kind, _, owner = place_of(woken)
-  if kind then
-    redis.call('DEL', lock)
-    local line = line_of(lock, waiting, inbox, message, counted, claim)
-    let_in(line, kind, owner, line.claim, '0')
-    line.called = true
-    admit(line)
-  else
-    leave_to(lock, woken, since, patience, claim)
-  end
-  return true
-end

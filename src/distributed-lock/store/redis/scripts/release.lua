@@ -7,6 +7,8 @@
 
   Returns  held     1: the key was this owner's; 0: there was no key; -1: it is another owner's, nothing changed
            {held}   the same, and a waiting process was woken
+           offered  as -1, but the key is kept for this process, which has no callers: the owner id of the turn that it was offered. Whether it has
+                    begun it only the process knows (this may be a late copy of an old command), so it is left alone
 ]]
 function commands.release(lock, waiting, owner, queue)
   local more = queue == '2'
@@ -20,7 +22,7 @@ function commands.release(lock, waiting, owner, queue)
     if left and string.sub(current, 1, 2) == 'q:' then
       admit(line_of(lock, waiting, inbox, key_of(lock), counted, claim))
     end
-    return -1
+    return not more and is_offered(current) and owner_of(current) or -1
   end
   -- Reserved for this process, and its next caller is about to use it.
   if reserved and more then return 0 end

@@ -1,6 +1,6 @@
 --[[
   Extends leases. A key whose value is not exactly the turn and owner given is left alone: an owner whose key was lost and
-  made anew by a late copy of its own command has an older token and must not be confirmed.
+  made anew by a late copy of its own command has an older token and must not be confirmed. A turn that was offered is confirmed.
 
   KEYS[n]      lock
   ARGV[1]      lease, milliseconds, where a key does not have its own; none is shortened
@@ -14,7 +14,10 @@ for n, lock in ipairs(KEYS) do
   if string.find(value, ' ', 1, true) then
     lease, value = string.match(value, '^(%d+) (.*)$')
   end
-  if redis.call('GET', lock) ~= value then
+  local current = redis.call('GET', lock)
+  if current == 'r:' .. owner_of(value) then
+    redis.call('SET', lock, value, 'PX', math.max(lease, redis.call('PTTL', lock)))
+  elseif current ~= value then
     gone[#gone + 1] = n
   elseif redis.call('PTTL', lock) < tonumber(lease) then
     redis.call('PEXPIRE', lock, lease)

@@ -4,6 +4,8 @@
   The lock key holds one of
     <turn>:<owner>   a turn: its number (microseconds, only growing) and the owner id it belongs to
     r:<process>      reserved: free for this process alone, for as long as the key lives
+    r:<process>:<turn>  the same, and the turn is offered: the process may begin it when it hears of it, and confirms it by asking under
+                     the owner id <process>:<turn>
     k:               kept closed after a release, for as long as the key lives
 ]]
 
@@ -26,13 +28,21 @@ local function turn_of(value)
   return string.sub(value, 1, (string.find(value, ':', 1, true) or 1) - 1)
 end
 
--- Starts a turn. Its number is above every number this key, this process or this clock has shown, so that it still grows
--- after the data was lost. The fence key expires a day after its last use: the clock is ahead of it by then.
+-- A number for a turn: above every number this key, this process or this clock has shown, so that it still grows after the data was lost.
+local function next_turn(fence, seen)
+  return digits(math.max(tonumber(redis.call('GET', fence) or '0') + 1, tonumber(seen) + 1, microseconds()))
+end
+
+-- Gives a turn. The fence key expires a day after its last use: the clock is ahead of it by then.
+local function give_turn(lock, fence, turn, value, lease)
+  redis.call('SET', lock, value, 'PX', lease)
+  redis.call('SET', fence, turn, 'PX', 86400000)
+  return turn
+end
+
 local function start_turn(lock, fence, owner, lease, seen)
-  local turn = math.max(tonumber(redis.call('GET', fence) or '0') + 1, tonumber(seen) + 1, microseconds())
-  redis.call('SET', lock, digits(turn) .. ':' .. owner, 'PX', lease)
-  redis.call('SET', fence, digits(turn), 'PX', 86400000)
-  return digits(turn)
+  local turn = next_turn(fence, seen)
+  return give_turn(lock, fence, turn, turn .. ':' .. owner, lease)
 end
 
 -- Puts a process at the end of the queue, whether or not it was in it.
@@ -48,12 +58,12 @@ local function place_of(member)
   return string.match(member, '^(%a)(%d*):(([^:]+):%d+)$')
 end
 
--- Tells whoever waits under this name: a process that the key may be free, a caller that it was let in (`in_ms` 0) or when to look.
--- Returns how many heard it.
-local function call(inbox, member, in_ms, message)
+-- Tells whoever waits under this name: a process that the key may be free, or what it is offered (<turn>:<milliseconds>), a caller that it
+-- was let in (`in_ms` 0) or when to look. Returns how many heard it.
+local function call(inbox, member, in_ms, message, offer)
   if inbox == '' then return 0 end
   local _, _, _, process = place_of(member)
-  if not process then return redis.call('PUBLISH', inbox .. member, message) end
+  if not process then return redis.call('PUBLISH', inbox .. member, (offer or '0:0') .. ' ' .. message) end
   return redis.call('PUBLISH', inbox .. process, in_ms .. ' ' .. member .. ' ' .. message)
 end
 
@@ -61,26 +71,4 @@ end
 local function is_dead(inbox, member)
   local _, _, _, process = place_of(member)
   return redis.call('PUBLISH', inbox .. (process or member .. '.line'), '') == 0
-end
-
--- Wakes the process that has waited longest and still listens: one that died has no subscriber and is skipped.
--- Where receivers cannot be counted (`counted` '0': in a Cluster, PUBLISH answers for one node) the first is taken for alive.
--- Returns its id and since when it waited, or nil.
-local function wake_first(waiting, inbox, message, counted)
-  while true do
-    local first = redis.call('ZPOPMIN', waiting)
-    if not first[1] then return nil end
-    if call(inbox, first[1], 0, message) > 0 then return first[1], tonumber(first[2]) end
-    if counted == '0' then return first[1], tonumber(first[2]) end
-  end
-end
-
--- Leaves the key to a woken process: free for all, or reserved for it once it has waited for `patience` microseconds. Without
--- the reservation a process closer to the server could take the key before the woken one, again and again.
-local function leave_to(lock, process, since, patience, claim)
-  if microseconds() - since >= tonumber(patience) then
-    redis.call('SET', lock, 'r:' .. process, 'PX', claim)
-  else
-    redis.call('DEL', lock)
-  end
 end
