@@ -5,16 +5,16 @@ import { join } from 'node:path';
 import { afterEach, beforeEach, expect, it } from 'vitest';
 import { until } from './until.js';
 
-/** As a database does that is told to end: it writes for a while, and makes what is missing. Notes whether it was left alone. */
+/** As a database does that is told to end: it writes for a while, and makes what is missing. Notes whether it was left alone, by what it wrote last. */
 const SERVER = `
   const { existsSync, mkdirSync, writeFileSync } = require('node:fs');
-  const [data, note] = process.argv.slice(1);
+  const [data, note, writes] = process.argv.slice(1);
   writeFileSync(data + '/up', '');
   const writeOn = (n) => {
-    const alone = existsSync(data);
+    const alone = existsSync(data + (n === 0 ? '/up' : '/pages/' + (n - 1)));
     mkdirSync(data + '/pages', { recursive: true });
     writeFileSync(data + '/pages/' + n, '');
-    if (alone && n < 150) return setTimeout(writeOn, 10, n + 1);
+    if (alone && n < writes) return setTimeout(writeOn, 10, n + 1);
     writeFileSync(note, alone ? 'left alone' : 'removed under it');
     process.exit();
   };
@@ -36,6 +36,8 @@ afterEach(() => {
 /** A run that starts the server, says where its data is, and is killed. */
 async function killedRun(uses: boolean): Promise<{ data: string; note: string }> {
   const note = join(directory, 'note');
+  // The control waits for what must not happen, however busy the machine is; else the server ends by itself.
+  const writes = uses ? 150 : 900;
   const starter = `
     import '${moduleUrl('../../.ci/typescript.mjs')}';
     import { existsSync } from 'node:fs';
@@ -44,7 +46,7 @@ async function killedRun(uses: boolean): Promise<{ data: string; note: string }>
     await startThrowaway({
       name: 'a server',
       command: process.execPath,
-      args: ['-e', ${JSON.stringify(SERVER)}, kept.directory, '${note}'],
+      args: ['-e', ${JSON.stringify(SERVER)}, kept.directory, '${note}', '${writes}'],
       directory: temporaryDirectory('server'),
       uses: ${uses} ? kept : undefined,
       isReady: async () => existsSync(kept.directory + '/up'),
