@@ -42,7 +42,7 @@ export const MUTANTS = [
   {
     what: 'a grant that arrives after its deadline is used',
     file: QUEUE,
-    find: 'if (turn.isOver) return this.#drop(turn);',
+    find: 'if (turn.isOverAt(at)) return this.#drop(turn);',
     replace: '',
     spec: TURNS,
   },

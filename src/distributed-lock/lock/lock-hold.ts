@@ -145,10 +145,15 @@ export class LockHold implements HoldPart {
   }
 
   release(): Promise<ReleaseResult> {
-    if (!this.isHeld()) return Promise.resolve('not-held');
+    return this.#release(identity, rethrow);
+  }
+
+  /** @param answer what the caller gets: one promise serves both. */
+  #release<T>(answer: (result: ReleaseResult) => T, failed: (error: unknown) => T): Promise<T> {
+    if (!this.isHeld()) return Promise.resolve(answer('not-held'));
     if (this.#mustStayClosed) {
       this.abandon();
-      return Promise.resolve('not-held');
+      return Promise.resolve(answer('not-held'));
     }
     this.#state = 'released';
     this.#unwatch();
@@ -157,12 +162,12 @@ export class LockHold implements HoldPart {
       (result) => {
         if (this.host.events.isFollowed) this.#tell({ type: 'released', heldMs, result });
         this.host.ended(this);
-        return result;
+        return answer(result);
       },
       (error: unknown) => {
         this.#tell({ type: 'release-failed', heldMs, error });
         this.host.ended(this);
-        throw error;
+        return failed(error);
       },
     );
   }
@@ -178,7 +183,7 @@ export class LockHold implements HoldPart {
       return Promise.resolve();
     }
     // A failure is reported as `release-failed`; the outcome of the call is the caller's answer.
-    return this.release().then(ignore, ignore);
+    return this.#release(ignore, ignore);
   }
 
   abandon(): void {
@@ -242,3 +247,11 @@ export class LockHold implements HoldPart {
 }
 
 function ignore(): void {}
+
+function identity<T>(value: T): T {
+  return value;
+}
+
+function rethrow(error: unknown): never {
+  throw error;
+}

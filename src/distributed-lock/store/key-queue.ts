@@ -79,15 +79,16 @@ export class KeyQueue {
   release(grant: Grant): Promise<ReleaseResult> {
     if (this.#grant !== grant) return NOT_HELD;
     const turn = grant.turn;
+    const at = now();
     this.#grant = null;
-    if (turn.isOver) {
+    if (turn.isOverAt(at)) {
       this.#drop(turn);
       return NOT_HELD;
     }
     const next = this.#waiters.first;
     if (!next) return this.#giveBack(turn);
-    if (!turn.mayGoOn(this.host.maxGrants, this.host.maxTurnMs)) return this.#pass(turn, next);
-    this.#serve(turn, next);
+    if (!turn.mayGoOn(this.host.maxGrants, this.host.maxTurnMs, at)) return this.#pass(turn, next);
+    this.#serve(turn, next, at);
     return RELEASED;
   }
 
@@ -153,7 +154,7 @@ export class KeyQueue {
     const next = this.#waiters.first;
     // Nobody is left to have it.
     if (!next) return this.#drop(turn);
-    this.#serve(turn, next);
+    this.#serve(turn, next, now());
   }
 
   #goFor(offer: Offer | null): void {
@@ -165,7 +166,7 @@ export class KeyQueue {
     const { leaseTimeMs } = this.#waiters.first!.request;
     const queuedAt = this.#standing.queuedBefore(offer);
     const turn = queuedAt === null ? null : Turn.offered(this, offer, queuedAt, leaseTimeMs);
-    if (!turn?.covers(leaseTimeMs)) return false;
+    if (!turn?.covers(leaseTimeMs, now())) return false;
     // The id under which it was asked for was never granted, and is dead from now on.
     this.#standing.forgetOwner();
     this.#standing.granted();
@@ -191,11 +192,11 @@ export class KeyQueue {
   }
 
   /** Gives the turn to a local caller, with a renewal first where too little lease is left for it. */
-  #serve(turn: Turn, next: Waiter): void {
+  #serve(turn: Turn, next: Waiter, at: number): void {
     const { leaseTimeMs } = next.request;
-    if (turn.covers(leaseTimeMs)) return this.#hand(turn);
+    if (turn.covers(leaseTimeMs, at)) return this.#hand(turn);
     // The answer came after the lease it grants: never used, given back.
-    if (turn.isOver) return this.#drop(turn);
+    if (turn.isOverAt(at)) return this.#drop(turn);
     this.#phase.enter('asking');
     turn.renew(this.host.backend, leaseTimeMs).then(
       (held) => {
@@ -285,8 +286,7 @@ export class KeyQueue {
   /** After a turn that ended badly: whoever waits asks again, under a new owner id. */
   #goOn(): void {
     if (this.#waiters.size > 0) return this.#ask();
-    this.#phase.enter('idle');
-    this.#forgetIfIdle();
+    this.#withdraw();
   }
 
   /** The last waiter left: takes the process out of the backend's queue and passes a wake-up on that it may have consumed. */

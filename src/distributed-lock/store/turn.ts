@@ -71,7 +71,12 @@ export class Turn {
   }
 
   get isOver(): boolean {
-    return now() >= this.deadline;
+    return this.isOverAt(now());
+  }
+
+  /** {@link isOver}, for who has just read the clock. */
+  isOverAt(at: number): boolean {
+    return at >= this.deadline;
   }
 
   /** The backend has answered about the offer, or does not: from now on only a lease counts. */
@@ -104,15 +109,15 @@ export class Turn {
   }
 
   /** Whether the next local caller may have the lock before other processes are considered. */
-  mayGoOn(maxGrants: number, maxTimeMs: number): boolean {
+  mayGoOn(maxGrants: number, maxTimeMs: number, at: number): boolean {
     const limit = this.#tokens ? Math.min(maxGrants, this.#tokens.size) : maxGrants;
-    return this.#grants < limit && now() - this.#startedAt < maxTimeMs;
+    return this.#grants < limit && at - this.#startedAt < maxTimeMs;
   }
 
   /** Whether a caller that starts now has (nearly) the lease it asked for. */
-  covers(leaseTimeMs: number): boolean {
-    if (this.session) return this.deadline - now() >= this.session.timeoutMs / 2;
-    const left = this.#deadline - now();
+  covers(leaseTimeMs: number, at: number): boolean {
+    if (this.session) return this.deadline - at >= this.session.timeoutMs / 2;
+    const left = this.#deadline - at;
     return left >= (this.#keptMs > 0 ? this.#keptMs / 2 : 0.9 * usableLease(leaseTimeMs));
   }
 

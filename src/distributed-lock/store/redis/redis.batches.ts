@@ -119,8 +119,8 @@ export class CommandBatches {
     const leaseMs =
       batch.find(({ command }) => command.leaseMs !== undefined)?.command.leaseMs ?? 0;
     const [process, seen] = this.link.about();
-    call.push(process, seen, leaseMs);
-    for (const { command } of batch) call.push(commandText(command, leaseMs));
+    const texts = batch.map(({ command }) => commandText(command, leaseMs));
+    call.push(process, seen, leaseMs, texts.join('\n'));
     return call;
   }
 }

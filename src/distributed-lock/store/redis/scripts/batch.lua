@@ -9,18 +9,19 @@
                  offered, milliseconds; '0' never>:<'0' if receivers of a message cannot be counted>:<prefix of inbox channels>
   ARGV[2]        highest turn number that it has seen
   ARGV[3]        lease, milliseconds, where a command does not say its own
-  ARGV[n+3]      the n-th command: <name><queue> <owner>, or <name><queue>:<lease>:<since> <owner>; see there
+  ARGV[4]        the commands, one in a line: <name><queue> <owner>, or <name><queue>:<lease>:<since> <owner>; see there
   (Few and short, because each argument costs the client and the server more than what is done with it.)
 
   Returns  per command its answer (see there), or its error: one that fails does not affect the others
 ]]
-local fence, seen = KEYS[1], ARGV[2]
--- `last`: the last turn number given, once known. `others`: numbers of the commands that are no common case.
-local answers, others, last, started = {}, nil, nil, false
+local fence, seen, texts = KEYS[1], ARGV[2], ARGV[4]
+-- `last`: the last turn number given, once known. `others`: number and text, in turn, of the commands that are no common case.
+local answers, others, last, started, from = {}, nil, nil, false, 1
 
 for n = 1, (#KEYS - 1) / 2 do
-  local lock, text, answer = KEYS[2 * n], ARGV[n + 3], nil
-  local command, owner = string.sub(text, 1, 9), string.sub(text, 10)
+  local lock, answer = KEYS[2 * n], nil
+  local to = string.find(texts, '\n', from, true) or 0
+  local command, owner = string.sub(texts, from, from + 8), string.sub(texts, from + 9, to - 1)
   if command == 'acquire1 ' or command == 'acquire0 ' then
     local turn
     if last then
@@ -42,8 +43,9 @@ for n = 1, (#KEYS - 1) / 2 do
   if not answer then
     others = others or {}
     others[#others + 1] = n
+    others[#others + 1] = string.sub(texts, from, to - 1)
   end
-  answers[n] = answer or 0
+  answers[n], from = answer or 0, to + 1
 end
 
 if started then redis.call('SET', fence, last, 'PX', '86400000') end

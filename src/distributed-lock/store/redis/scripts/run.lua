@@ -1,6 +1,7 @@
 -- The end of `batch.lua`: the commands that were no common case, in their order.
-for _, n in ipairs(others) do
-  local name, queue, lease, since, owner = string.match(ARGV[n + 3], '^(%a+)(%d):?(%d*):?(%d*) (.*)$')
+for place = 1, #others, 2 do
+  local n = others[place]
+  local name, queue, lease, since, owner = string.match(others[place + 1], '^(%a+)(%d):?(%d*):?(%d*) (.*)$')
   if lease == '' then lease, since = ARGV[3], '0' end
   local done, answer = pcall(commands[name], KEYS[2 * n], KEYS[2 * n + 1], owner, queue, lease, since)
   if not done and type(answer) ~= 'table' then
