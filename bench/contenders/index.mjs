@@ -9,6 +9,7 @@ const CONTENDERS = [
   contender('limit', 'limit-ping', [], ['uncontended']),
   contender('limit', 'raw', ['hot'], ['uncontended', 'hot-key', 'hot-processes', 'idle', 'growth']),
   contender('limit', 'limit-fenced', [], ['uncontended']),
+  contender('limit', 'limit-lazy', [], ['uncontended']),
   contender('limit', 'raw-batch', ['renews'], ['uncontended', 'renewal']),
   contender('limit', 'limit-wait', ['waits'], ['idle']),
   contender('limit', 'async-mutex', ['local'], ['hot-key']),

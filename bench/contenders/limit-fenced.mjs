@@ -20,7 +20,13 @@ return 0`;
  * The least a lock on Redis can be that gives fencing tokens and wakes a waiter: two scripts with nothing but that in them. For keys that nobody else
  * wants; it neither waits nor renews.
  */
-export async function open({ url, leaseMs }) {
+export async function open(options) {
+  const { acquire, release, close } = await fencedLock(options);
+  return { locked: bracket(acquire, release), close };
+}
+
+/** Its two commands. */
+export async function fencedLock({ url, leaseMs }) {
   const redis = new Redis(url);
   redis.defineCommand('take', { numberOfKeys: 2, lua: TAKE });
   redis.defineCommand('free', { numberOfKeys: 2, lua: FREE });
@@ -38,5 +44,5 @@ export async function open({ url, leaseMs }) {
     return { key, value: `${token}:${owner}` };
   };
   const release = ({ key, value }) => redis.free(key, `${key}:waiting`, value);
-  return { locked: bracket(acquire, release), close: () => redis.disconnect() };
+  return { acquire, release, close: () => redis.disconnect() };
 }
