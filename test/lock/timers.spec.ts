@@ -59,4 +59,15 @@ describe('timers', () => {
     countdowns.end();
     expect(vi.getTimerCount()).toBe(0);
   });
+
+  it('of lengths that are used once do not pile up, and none goes that somebody waits for', () => {
+    const expired: number[] = [];
+    const countdowns = new Countdowns<number>((ms) => expired.push(ms));
+    for (let ms = 1_000; ms < 1_100; ms += 1) countdowns.add(ms, ms);
+    expect(vi.getTimerCount(), 'control: they are in use').toBe(100);
+    for (let ms = 1_000; ms < 1_100; ms += 1) if (ms !== 1_050) countdowns.delete(ms, ms);
+    expect(vi.getTimerCount()).toBeLessThanOrEqual(16);
+    vi.advanceTimersByTime(1_200);
+    expect([expired, vi.getTimerCount()]).toEqual([[1_050], 0]);
+  });
 });

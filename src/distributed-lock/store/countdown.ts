@@ -16,9 +16,8 @@ export class Countdown<Entry> {
     private readonly expired: (entry: Entry) => void,
   ) {}
 
-  /** Nothing is added, and no timer runs. */
-  get isIdle(): boolean {
-    return this.#timer === null;
+  get isEmpty(): boolean {
+    return this.#deadlines.size === 0;
   }
 
   add(entry: Entry): void {
@@ -62,8 +61,8 @@ export class Countdown<Entry> {
   }
 }
 
-/** So many lengths are kept at hand; beyond, those that nobody uses are forgotten. */
-const MOST_LENGTHS = 64;
+/** So many lengths are kept at hand with their timers; beyond, one goes with its last entry. */
+const LENGTHS_AT_HAND = 16;
 
 /** Deadlines of any length, with a timer per length. */
 export class Countdowns<Entry> {
@@ -73,24 +72,21 @@ export class Countdowns<Entry> {
 
   add(entry: Entry, ms: number): void {
     let countdown = this.#byLength.get(ms);
-    if (!countdown) {
-      this.#forgetIdle();
-      this.#byLength.set(ms, (countdown = new Countdown(ms, this.expired)));
-    }
+    if (!countdown) this.#byLength.set(ms, (countdown = new Countdown(ms, this.expired)));
     countdown.add(entry);
   }
 
   delete(entry: Entry, ms: number): void {
-    this.#byLength.get(ms)?.delete(entry);
+    const countdown = this.#byLength.get(ms);
+    if (!countdown) return;
+    countdown.delete(entry);
+    if (this.#byLength.size <= LENGTHS_AT_HAND || !countdown.isEmpty) return;
+    countdown.end();
+    this.#byLength.delete(ms);
   }
 
   /** See {@link Countdown.end}. */
   end(): void {
     for (const countdown of this.#byLength.values()) countdown.end();
-  }
-
-  #forgetIdle(): void {
-    if (this.#byLength.size < MOST_LENGTHS) return;
-    for (const [ms, countdown] of this.#byLength) if (countdown.isIdle) this.#byLength.delete(ms);
   }
 }
