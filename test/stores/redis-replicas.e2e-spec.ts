@@ -175,6 +175,13 @@ describe.skipIf(!inject('canStartRedis'))('redisStore on a Sentinel group', () =
         ),
       { deadlineMs: 20_000, everyMs: 20 },
     );
+    // Renewals have a connection of their own, which may be there before the other one.
+    await until('its commands to reach the new master', () =>
+      store.stateOf!(key).then(
+        () => true,
+        () => false,
+      ),
+    );
     expect(await store.release(grant)).toBe('released');
     const next = await waiting;
     expect(next.fencingToken! > grant.fencingToken!).toBe(true);
