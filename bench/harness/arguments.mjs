@@ -18,7 +18,7 @@ const HELP = `npm run bench -- [workload …] [options]
   --only <workloads>        ${WORKLOADS.join(', ')}; comma-separated; the same as naming them
   --variants <text>         only variants whose name contains it
   --contenders <names>      comma-separated; "ours", "limits", "peers" stand for all of them; the baseline is always there
-  --full                    every contender and every variant; default: about eight minutes
+  --full                    every contender and every variant; default: about nine minutes
   --json <file>             writes what was measured
   --docs                    makes this run the one that docs/performance.md shows; with the whole set of workloads
 `;
