@@ -200,6 +200,14 @@ describe('a confirmation', () => {
   });
 });
 
+/** A caller has queued the process, and has left. */
+async function left(): Promise<void> {
+  const abort = new AbortController();
+  await stage.call(60_000, 30_000, abort.signal);
+  await stage.backend.next('take').answer(busy({ latest: LATEST, since: '1' }));
+  abort.abort(new Error('left'));
+}
+
 describe('a process that has not heard of its offer', () => {
   it('is told when it asks, and asks under the owner id of the offer', async () => {
     const [call] = await waiting();
@@ -224,19 +232,13 @@ describe('a process that has not heard of its offer', () => {
   });
 
   it('is told when it leaves, and gives it back', async () => {
-    const abort = new AbortController();
-    await stage.call(60_000, 30_000, abort.signal);
-    await stage.backend.next('take').answer(busy({ latest: LATEST, since: '1' }));
-    abort.abort(new Error('left'));
+    await left();
     await stage.backend.next('giveBack').answer({ ...gone, offered: 'me:8' });
     expect(stage.backend.next('giveBack').owner).toBe('me:8');
   });
 
   it('leaves it alone if callers have come since: they are told when they ask', async () => {
-    const abort = new AbortController();
-    await stage.call(60_000, 30_000, abort.signal);
-    await stage.backend.next('take').answer(busy({ latest: LATEST, since: '1' }));
-    abort.abort(new Error('left'));
+    await left();
     await stage.call();
     await stage.backend.next('giveBack').answer({ ...gone, offered: 'me:8' });
     expect(stage.backend.unanswered).toEqual(['take']);

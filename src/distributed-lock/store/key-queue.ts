@@ -170,7 +170,8 @@ export class KeyQueue {
     // The id under which it was asked for was never granted, and is dead from now on.
     this.#standing.forgetOwner();
     this.#standing.granted();
-    this.host.begun.begin(offer);
+    // The backend counts from before now; as much more as clocks may drift.
+    this.host.begun.add(offer.owner, now() + 1.02 * offer.keptMs + 2);
     this.#hand(turn);
     confirmOffer(this, turn, offer, this.#waiters.size > 0);
     return true;

@@ -6,26 +6,6 @@ import type { Offer } from './turn-backend.js';
 /** Until a confirmation is repeated that was not answered. */
 const AGAIN_MS = 50;
 
-/** Offers that were begun, by owner id, for as long as the backend may still take them for offers. */
-export class BegunOffers {
-  readonly #until = new Map<string, number>();
-
-  begin({ owner, keptMs }: Offer): void {
-    for (const [begun, until] of this.#until) if (until < now()) this.#until.delete(begun);
-    this.#until.set(owner, now() + 1.02 * keptMs + 2);
-  }
-
-  /** The backend has answered: it knows of the turn, or that it is over. */
-  settle(owner: string): void {
-    this.#until.delete(owner);
-  }
-
-  /** Whether this process has begun the turn: it is not begun once more, its tokens were given. */
-  has(owner: string): boolean {
-    return this.#until.has(owner);
-  }
-}
-
 /**
  * Has a turn that was begun on an offer confirmed while its callers run: repeated until it is answered, or nobody is left to whom it matters. One that
  * was over by then is lost.
@@ -47,7 +27,7 @@ export function confirmOffer(
   host.backend.take(request).then(
     (answer) => {
       turn.settle();
-      host.begun.settle(owner);
+      host.begun.delete(owner);
       if (answer.granted && answer.tokens?.first === offer.tokens.first)
         return turn.prolong(leaseTimeMs, sentAt);
       const { grant } = queue;

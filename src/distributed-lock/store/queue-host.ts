@@ -1,12 +1,12 @@
 import type { LockKey } from '../key/lock-key.js';
-import type { BegunOffers } from './offer-confirmation.js';
+import type { OwnersUntil } from './owners-until.js';
 import type { TurnBackend } from './turn-backend.js';
 
 /** What a queue needs from the store it belongs to. */
 export interface QueueHost {
   readonly backend: TurnBackend;
-  /** Over all keys, as a queue may be forgotten before them. */
-  readonly begun: BegunOffers;
+  /** Offers that were begun, for as long as the backend may still take them for offers: their tokens were given. Over all keys, as a queue may be forgotten before them. */
+  readonly begun: OwnersUntil;
   /** Grants per turn before other processes are asked for. */
   readonly maxGrants: number;
   /** Milliseconds per turn before other processes are asked for. */

@@ -13,7 +13,7 @@ import type {
   Renewal,
   StoreTraits,
 } from './lock-store.js';
-import { BegunOffers } from './offer-confirmation.js';
+import { OwnersUntil } from './owners-until.js';
 import { endHolds, keyState, lookAt } from './operator.js';
 import { Grant } from './turn.js';
 import type { HeldTurn, Offer, TurnBackend, TurnRef } from './turn-backend.js';
@@ -42,14 +42,14 @@ export class QueueingLockStore implements LockStore, QueueHost, WaiterHost {
   readonly traits: StoreTraits;
   readonly maxGrants: number;
   readonly maxTurnMs: number;
-  readonly begun = new BegunOffers();
+  readonly begun = new OwnersUntil();
   readonly #queues = new TransientMap<LockKey, KeyQueue>();
   readonly #waits = new Countdowns<Waiter>((waiter) => this.#timedOut(waiter));
   readonly #untold: UntoldReleases;
   /** Ends of turns that this process goes on with to keep their keys closed. */
   readonly #kept = new Postponed();
-  /** Owner ids whose keys are left to their lease on purpose, with the time at which it is over. */
-  readonly #abandoned = new Map<string, number>();
+  /** Owner ids whose keys are left to their lease on purpose, until it is over. */
+  readonly #abandoned = new OwnersUntil();
   #serial = 0;
   #closed = false;
 
@@ -121,7 +121,7 @@ export class QueueingLockStore implements LockStore, QueueHost, WaiterHost {
     if (!held) return;
     const { turn } = held.grant;
     // Not the local deadline: the server keeps the key a little longer than its holder may believe in it.
-    this.#abandoned.set(turn.owner, now() + turn.leaseTimeMs);
+    this.#abandoned.add(turn.owner, now() + turn.leaseTimeMs);
     held.queue.abandon(held.grant);
     if (turn.session) {
       // The session goes on without the hold, so its end would not free the key: the lease is counted here.
@@ -168,7 +168,6 @@ export class QueueingLockStore implements LockStore, QueueHost, WaiterHost {
 
   isDead(holder: string): boolean {
     if (!holder.startsWith(`${this.processId}:`)) return false;
-    for (const [owner, until] of this.#abandoned) if (until < now()) this.#abandoned.delete(owner);
     return !this.#abandoned.has(holder);
   }
 
@@ -209,7 +208,7 @@ export class QueueingLockStore implements LockStore, QueueHost, WaiterHost {
   ): Promise<ReleaseResult> {
     const { key, owner } = grant.turn;
     const until = now() + forMs;
-    this.#abandoned.set(owner, until);
+    this.#abandoned.add(owner, until);
     // Sent before anybody here asks for the key again.
     const kept = this.backend.keep?.({ key, owner }, forMs);
     queue.abandon(grant);

@@ -147,7 +147,7 @@ export class Standing {
     const owners = this.#traces || (this.#woken && !offer) ? [this.#owner ?? ''] : [];
     this.forgetOwner();
     this.granted();
-    this.#offer = null;
+    this.notWoken();
     return offer ? [...owners, offer.owner] : owners;
   }
 }
